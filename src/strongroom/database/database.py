@@ -1,0 +1,45 @@
+"""The `Database` seam: one set of plain SQL in a portable subset, small drivers below it.
+
+SQL uses `?` for parameters, `ON CONFLICT` and `RETURNING`; BIGINT, BLOB and exact UTF-8 TEXT compared as bytes; times are
+integer microseconds. This seam knows no table.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+Value = int | str | bytes | None
+Row = tuple[Value, ...]
+T = TypeVar("T")
+
+
+class Unavailable(Exception):
+    """The database can't be used now (locked too long, disk full, closing): the client may try again. Nothing was changed."""
+
+
+class DatabaseFull(Unavailable):
+    """No space is left for this transaction."""
+
+
+class Connection(Protocol):
+    """What a transaction's function gets: `execute` returns all the rows; `changed` the number of rows the last write touched."""
+
+    def execute(self, sql: str, params: Sequence[Value] = ()) -> list[Row]: ...
+
+    @property
+    def changed(self) -> int: ...
+
+
+class Database(Protocol):
+    async def read(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
+        """All the rows, as of the newest commit of any process. Raises Unavailable."""
+        ...
+
+    async def transact(self, function: Callable[[Connection], T]) -> T:
+        """Run `function` in one serialised, durable transaction and return its result after the commit is on disk.
+
+        `function` is synchronous and has no side effect outside the connection: a driver may run it again after a conflict, or
+        put many into one commit (a savepoint each). What it raises undoes its changes and reaches the caller. Raises Unavailable.
+        """
+        ...
+
+    async def close(self) -> None: ...
