@@ -22,7 +22,8 @@ class Headers:
     def get(self, name: str) -> str | None:
         """The value of `name` (given in lower case), repeated fields joined by "," (RFC 9110 5.3), or None.
 
-        Joining means that a repeated single-valued header reads as one that nobody accepts, never as its first or last copy.
+        Joining means that a repeated single-valued header reads as one that nobody accepts, never as its first or last
+        copy.
         """
         values = [value for given, value in self.pairs if given == name]
         return None if not values else ",".join(values)

@@ -1,9 +1,10 @@
 """The `BlobStore` seam: immutable byte strings under names that mean nothing.
 
-A blob store sees ciphertext only and knows neither buckets, keys, nor rows. Lengths and offsets are ciphertext bytes, half open.
+A blob store sees ciphertext only and knows neither buckets, keys, nor rows. Lengths and offsets are ciphertext bytes,
+half open.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import NewType, Protocol
 
@@ -15,7 +16,10 @@ class BlobMissing(Exception):
 
 
 class StorageUnavailable(Exception):
-    """The blob could not be made durable (an I/O error, a failed fsync): nothing was stored, the client may try again."""
+    """The blob could not be made durable (an I/O error, a failed fsync) or not be read now: the client may try again.
+
+    Nothing was stored.
+    """
 
 
 class StorageFull(StorageUnavailable):
@@ -45,8 +49,12 @@ class BlobStore(Protocol):
         """
         ...
 
-    def read(self, blob_id: BlobId, start: int, stop: int) -> AsyncIterator[bytes]:
-        """The bytes `start` <= offset < `stop` in pieces of the store's choice. Raises BlobMissing, StorageUnavailable."""
+    def read(self, blob_id: BlobId, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+        """The bytes `start` <= offset < `stop` in pieces of the store's choice.
+
+        Raises BlobMissing, StorageUnavailable. A caller that stops early calls `aclose`, as for any asynchronous
+        generator.
+        """
         ...
 
     async def size(self, blob_id: BlobId) -> int:

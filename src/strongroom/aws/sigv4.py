@@ -1,0 +1,448 @@
+"""AWS Signature Version 4 for S3: who says that they sent this request, and whether it is so.
+
+Strategy: `parse_authorization` reads the credentials from the one place that holds them (header or query, never both)
+and refuses what is malformed; the caller finds the secret of `access_key_id`; `verify` proves the signature over the
+request as it stood on the wire and hands back the key that the chunks of an aws-chunked body are signed with. Nothing
+that `parse_authorization` returns may be believed before `verify` has returned.
+
+Rules: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html and the pages below it. This
+module knows no user, no policy, no bucket and no clock (`now` is an argument); a session token is just a signed header.
+"""
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import Any
+
+from strongroom.aws.canonical import canonical_request, query_pairs
+from strongroom.aws.errors import S3Error
+from strongroom.aws.http import Headers
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+TERMINATOR = "aws4_request"
+MAX_SKEW = timedelta(minutes=15)
+MAX_EXPIRES = 604_800  # seconds: the seven days that a signing key lives
+_LAST_SIGNABLE = datetime.max.replace(tzinfo=UTC) - timedelta(seconds=MAX_EXPIRES)  # what can still be added to
+
+UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+STREAMING_UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+STREAMING_SIGNED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+STREAMING_SIGNED_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
+# A closed list: a payload form that nobody here checks would otherwise be an upload without authentication.
+PAYLOAD_SENTINELS = frozenset(
+    {UNSIGNED_PAYLOAD, STREAMING_UNSIGNED_TRAILER, STREAMING_SIGNED, STREAMING_SIGNED_TRAILER}
+)
+
+# Any one of the marks makes a request a presigned one, and then all the parameters must be there.
+_QUERY_MARKS = frozenset({b"x-amz-algorithm", b"x-amz-credential", b"x-amz-signature"})
+_QUERY_PARAMETERS = _QUERY_MARKS | {b"x-amz-date", b"x-amz-signedheaders", b"x-amz-expires"}
+_QUERY_MARKS_V2 = frozenset({b"AWSAccessKeyId", b"Signature"})
+_TIMESTAMP = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
+_DATE = re.compile(r"\d{8}", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_GRAPHIC = re.compile(r"[!-~]*")  # what may be repeated in an error document
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+# Values that must not travel on in an error document, named by a part of the header or parameter that carries them.
+_SECRET_NAMES = ("-customer-key", "x-amz-security-token", "-aws-kms-key-id", "-encryption-context")
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialScope:
+    """Where and when a signing key is valid; `date` is yyyyMMdd."""
+
+    date: str
+    region: str
+    service: str
+
+    def __str__(self) -> str:
+        return f"{self.date}/{self.region}/{self.service}/{TERMINATOR}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorization:
+    """What a request claims. `payload`: the x-amz-content-sha256 value; `expires`: seconds, None unless `presigned`."""
+
+    access_key_id: str
+    scope: CredentialScope
+    signed_headers: tuple[str, ...]
+    signature: str = field(repr=False)
+    timestamp: datetime
+    payload: str
+    presigned: bool
+    expires: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """The proof that a request was signed, and the key that goes on signing its chunks."""
+
+    access_key_id: str
+    key: bytes = field(repr=False)
+    scope: str
+    timestamp: str  # as in the string to sign
+    seed_signature: str = field(repr=False)
+
+    def sign(self, string_to_sign: str) -> str:
+        return sign(self.key, string_to_sign)
+
+
+def parse_authorization(_method: str, _raw_path: bytes, raw_query: bytes, headers: Headers) -> Authorization | None:
+    """The credentials that a request presents, or None when it presents none. Takes the same four parts as `verify`.
+
+    Raises S3Error: two places with credentials, another mechanism than Signature Version 4, anything malformed.
+    """
+    parameters = query_pairs(raw_query)
+    in_query = any(name.lower() in _QUERY_MARKS for name, _ in parameters)
+    in_query_v2 = any(name in _QUERY_MARKS_V2 for name, _ in parameters)
+    header = headers.get("authorization") or ""
+    if header and (in_query or in_query_v2):
+        raise S3Error(
+            "InvalidArgument",
+            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string"
+            " parameter or the Authorization header should be specified",
+            ArgumentName="Authorization",
+        )
+    if header:
+        return _from_header(header, headers)
+    if in_query:
+        return _from_query(parameters, headers)
+    if in_query_v2:
+        raise _not_supported()
+    return None
+
+
+def verify(
+    authorization: Authorization,
+    secret: str,
+    method: str,
+    raw_path: bytes,
+    raw_query: bytes,
+    headers: Headers,
+    *,
+    now: datetime,
+    region: str,
+    service: str = "s3",
+) -> SigningKey:
+    """Prove that whoever knows `secret` signed this request for this place and time.
+
+    `raw_path` and `raw_query`: as on the wire. Raises S3Error (AWS's order: scope, signed headers, signature, time).
+    """
+    _check_scope(authorization, region, service)
+    _check_signed_headers(authorization, headers)
+    canonical = canonical_request(
+        method,
+        raw_path,
+        raw_query,
+        headers,
+        signed_headers=authorization.signed_headers,
+        payload=authorization.payload,
+    )
+    timestamp = _timestamp_text(authorization.timestamp)
+    scope = str(authorization.scope)
+    string_to_sign = f"{ALGORITHM}\n{timestamp}\n{scope}\n{hashlib.sha256(canonical).hexdigest()}"
+    key = derive_key(secret, authorization.scope)
+    if not signatures_equal(sign(key, string_to_sign), authorization.signature):
+        raise _mismatch(authorization, string_to_sign, canonical)
+    _check_time(authorization, now)
+    return SigningKey(
+        access_key_id=authorization.access_key_id,
+        key=key,
+        scope=scope,
+        timestamp=timestamp,
+        seed_signature=authorization.signature,
+    )
+
+
+def derive_key(secret: str, scope: CredentialScope) -> bytes:
+    """The signing key of a secret: a chain of HMAC-SHA256 over the parts of the scope."""
+    return _derive_key(secret, scope.date, scope.region, scope.service)
+
+
+# Four HMACs of the request's budget. The secrets in the cache are ones that this process holds for its users anyway.
+@lru_cache(maxsize=128)
+def _derive_key(secret: str, date: str, region: str, service: str) -> bytes:
+    key = b"AWS4" + secret.encode()
+    for part in (date, region, service, TERMINATOR):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
+def sign(key: bytes, string_to_sign: str) -> str:
+    """The signature of a string: hex of its HMAC-SHA256."""
+    return hmac.digest(key, string_to_sign.encode(), "sha256").hex()
+
+
+def signatures_equal(calculated: str, provided: str) -> bool:
+    """Compare in constant time; `provided` may hold anything."""
+    return hmac.compare_digest(calculated.encode(), provided.encode())
+
+
+def parse_credential(text: str) -> tuple[str, CredentialScope]:
+    """AKID/yyyyMMdd/region/service/aws4_request, as (access key id, scope).
+
+    Raises ValueError with AWS's reason, to which header, query and form each add their own words.
+    """
+    parts = text.split("/")
+    if len(parts) != 5 or not _GRAPHIC.fullmatch(text):
+        raise ValueError('the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".')
+    access_key_id, date, region, service, terminator = parts
+    if not access_key_id:
+        raise ValueError("a non-empty Access Key (AKID) must be provided in the credential.")
+    if not _DATE.fullmatch(date):
+        raise ValueError(
+            f'incorrect date format "{date}". This date in the credential must be in the format "yyyyMMdd".'
+        )
+    if terminator != TERMINATOR:
+        raise ValueError(f'incorrect terminal "{terminator}". This endpoint uses "{TERMINATOR}".')
+    return access_key_id, CredentialScope(date, region, service)
+
+
+def parse_timestamp(text: str) -> datetime | None:
+    """ISO 8601 basic format with seconds (yyyyMMdd'T'HHmmss'Z'), or None."""
+    if not _TIMESTAMP.fullmatch(text):
+        return None
+    try:
+        return datetime(
+            int(text[:4]),
+            int(text[4:6]),
+            int(text[6:8]),
+            int(text[9:11]),
+            int(text[11:13]),
+            int(text[13:15]),
+            tzinfo=UTC,
+        )
+    except ValueError:
+        return None
+
+
+def iso_time(moment: datetime) -> str:
+    """A moment as error documents write it: 2013-05-24T00:00:00Z."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+# --- Reading the two places
+
+
+def _from_header(header: str, headers: Headers) -> Authorization:
+    scheme, _, rest = header.partition(" ")
+    if scheme != ALGORITHM:
+        # No ArgumentValue, although AWS sends one: it would repeat a password or a token.
+        if scheme == "AWS" or scheme.startswith("AWS4"):
+            raise _not_supported()
+        raise S3Error("InvalidArgument", "Unsupported Authorization Type", ArgumentName="Authorization")
+    components: dict[str, str] = {}
+    for component in rest.split(","):
+        name, separator, value = component.strip(" \t").partition("=")
+        if not separator or name in components:
+            raise _header_malformed("the authorization header has a component that is malformed.")
+        components[name] = value
+    if components.keys() != {"Credential", "SignedHeaders", "Signature"}:
+        raise _header_malformed(
+            "the authorization header requires three components: Credential, SignedHeaders, and Signature."
+        )
+    try:
+        access_key_id, scope = parse_credential(components["Credential"])
+        signed_headers = _parse_signed_headers(components["SignedHeaders"])
+    except ValueError as error:
+        raise _header_malformed(str(error)) from None
+    payload = headers.get("x-amz-content-sha256")
+    if payload is None:
+        raise S3Error("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
+    return Authorization(
+        access_key_id=access_key_id,
+        scope=scope,
+        signed_headers=signed_headers,
+        signature=components["Signature"],
+        timestamp=_header_timestamp(headers),
+        payload=_parse_payload(payload),
+        presigned=False,
+        expires=None,
+    )
+
+
+def _from_query(parameters: list[tuple[bytes, bytes]], headers: Headers) -> Authorization:
+    given: dict[bytes, str] = {}
+    for name, value in parameters:
+        key = name.lower()
+        if key in _QUERY_PARAMETERS:
+            if key in given:
+                raise S3Error("AuthorizationQueryParametersError", f"{name.decode('latin-1')} must be specified once.")
+            given[key] = value.decode("latin-1")
+    if given.keys() != _QUERY_PARAMETERS:
+        raise S3Error("AuthorizationQueryParametersError")
+    if given[b"x-amz-algorithm"] != ALGORITHM:
+        raise S3Error("AuthorizationQueryParametersError", f'X-Amz-Algorithm only supports "{ALGORITHM}"')
+    try:
+        access_key_id, scope = parse_credential(given[b"x-amz-credential"])
+        signed_headers = _parse_signed_headers(given[b"x-amz-signedheaders"])
+    except ValueError as error:
+        raise _query_malformed(str(error)) from None
+    timestamp = parse_timestamp(given[b"x-amz-date"])
+    if timestamp is None:
+        raise S3Error(
+            "AuthorizationQueryParametersError",
+            "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"",
+        )
+    return Authorization(
+        access_key_id=access_key_id,
+        scope=scope,
+        signed_headers=signed_headers,
+        signature=given[b"x-amz-signature"],
+        timestamp=timestamp,
+        payload=_presigned_payload(parameters, signed_headers, headers),
+        presigned=True,
+        expires=_parse_expires(given[b"x-amz-expires"]),
+    )
+
+
+def _presigned_payload(parameters: list[tuple[bytes, bytes]], signed_headers: tuple[str, ...], headers: Headers) -> str:
+    # AWS ignores an unsigned x-amz-content-sha256 header on a presigned request; so does _check_signed_headers.
+    values = [value.decode("latin-1") for name, value in parameters if name.lower() == b"x-amz-content-sha256"]
+    header = headers.get("x-amz-content-sha256") if "x-amz-content-sha256" in signed_headers else None
+    if header is not None:
+        values.append(header)
+    return _parse_payload(",".join(dict.fromkeys(values))) if values else UNSIGNED_PAYLOAD
+
+
+def _parse_signed_headers(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(";"))
+    if not all(_HEADER_NAME.fullmatch(name) for name in names) or list(names) != sorted(set(names)):
+        raise ValueError("SignedHeaders must be a sorted list of distinct header names in lower case.")
+    return names
+
+
+def _parse_payload(value: str) -> str:
+    if value in PAYLOAD_SENTINELS or _SHA256.fullmatch(value):
+        return value
+    raise S3Error(
+        "InvalidArgument",
+        f"x-amz-content-sha256 must be {UNSIGNED_PAYLOAD}, {STREAMING_UNSIGNED_TRAILER}, {STREAMING_SIGNED}, "
+        f"{STREAMING_SIGNED_TRAILER} or a valid sha256 value.",
+        ArgumentName="x-amz-content-sha256",
+        ArgumentValue=value if _GRAPHIC.fullmatch(value) else "",
+    )
+
+
+def _parse_expires(text: str) -> int:
+    if not re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
+        raise S3Error("AuthorizationQueryParametersError", "X-Amz-Expires should be a number")
+    seconds = int(text)
+    if seconds < 1:
+        raise S3Error("AuthorizationQueryParametersError", "X-Amz-Expires must be non-negative")
+    if seconds > MAX_EXPIRES:
+        raise S3Error(
+            "AuthorizationQueryParametersError",
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than"
+            f" {MAX_EXPIRES} seconds",
+        )
+    return seconds
+
+
+def _header_timestamp(headers: Headers) -> datetime:
+    text = headers.get("x-amz-date")
+    timestamp = parse_timestamp(text) if text is not None else _parse_http_date(headers.get("date") or "")
+    if timestamp is None:
+        raise S3Error("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
+    return timestamp
+
+
+def _parse_http_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+        return moment.astimezone(UTC) if moment.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return parse_timestamp(text)
+
+
+# --- Judging them
+
+
+def _check_scope(authorization: Authorization, region: str, service: str) -> None:
+    scope = authorization.scope
+    malformed = _query_malformed if authorization.presigned else _header_malformed
+    date = _timestamp_text(authorization.timestamp)[:8]
+    if scope.date != date:
+        reason = f'Invalid credential date "{scope.date}". This date is not the same as X-Amz-Date: "{date}".'
+        raise S3Error("AuthorizationQueryParametersError", reason) if authorization.presigned else malformed(reason)
+    if scope.region != region:
+        raise malformed(f"the region '{scope.region}' is wrong; expecting '{region}'", Region=region)
+    if scope.service != service:
+        raise malformed(f'incorrect service "{scope.service}". This endpoint belongs to "{service}".')
+
+
+def _check_signed_headers(authorization: Authorization, headers: Headers) -> None:
+    """A signature without `host` holds for every endpoint; an unsigned x-amz-* header is an order that nobody gave."""
+    signed = authorization.signed_headers
+    unsigned = {name for name, _ in headers if name.startswith("x-amz-") and name not in signed}
+    if authorization.presigned:
+        unsigned.discard("x-amz-content-sha256")
+    if "host" not in signed:
+        unsigned.add("host")
+    if unsigned:
+        raise S3Error(
+            "AccessDenied",
+            "There were headers present in the request which were not signed",
+            HeadersNotSigned=", ".join(sorted(unsigned)),
+        )
+
+
+def _check_time(authorization: Authorization, now: datetime) -> None:
+    signed_at = authorization.timestamp
+    if authorization.expires is None:
+        if abs(now - signed_at) > MAX_SKEW:
+            raise S3Error(
+                "RequestTimeTooSkewed",
+                RequestTime=_timestamp_text(signed_at),
+                ServerTime=iso_time(now),
+                MaxAllowedSkewMilliseconds=str(int(MAX_SKEW.total_seconds()) * 1000),
+            )
+        return
+    expires_at = min(signed_at, _LAST_SIGNABLE) + timedelta(seconds=authorization.expires)
+    moments: dict[str, Any] = {"Expires": iso_time(expires_at), "ServerTime": iso_time(now)}
+    if signed_at - now > MAX_SKEW:
+        moments = {"X-Amz-Date": str(int(signed_at.timestamp()) * 1000), **moments}
+        raise S3Error("AccessDenied", "Request is not yet valid", **moments)
+    if now > expires_at:
+        moments = {"X-Amz-Expires": str(authorization.expires), **moments}
+        raise S3Error("AccessDenied", "Request has expired", **moments)
+
+
+def _timestamp_text(moment: datetime) -> str:
+    return f"{moment.year:04}{moment.month:02}{moment.day:02}T{moment.hour:02}{moment.minute:02}{moment.second:02}Z"
+
+
+# --- Errors
+
+
+def _mismatch(authorization: Authorization, string_to_sign: str, canonical: bytes) -> S3Error:
+    detail: dict[str, Any] = {
+        "AWSAccessKeyId": authorization.access_key_id,
+        "StringToSign": string_to_sign,
+        "SignatureProvided": authorization.signature if _GRAPHIC.fullmatch(authorization.signature) else "",
+        "StringToSignBytes": string_to_sign.encode().hex(" "),
+    }
+    text = canonical.decode("latin-1")
+    if not any(name in text.lower() for name in _SECRET_NAMES):
+        detail |= {"CanonicalRequest": text, "CanonicalRequestBytes": canonical.hex(" ")}
+    return S3Error("SignatureDoesNotMatch", **detail)
+
+
+def _not_supported() -> S3Error:
+    return S3Error(
+        "InvalidRequest",
+        f"The authorization mechanism you have provided is not supported. Please use {ALGORITHM}.",
+    )
+
+
+def _header_malformed(reason: str, **detail: Any) -> S3Error:
+    return S3Error("AuthorizationHeaderMalformed", f"The authorization header is malformed; {reason}", **detail)
+
+
+def _query_malformed(reason: str, **detail: Any) -> S3Error:
+    return S3Error(
+        "AuthorizationQueryParametersError", f"Error parsing the X-Amz-Credential parameter; {reason}", **detail
+    )

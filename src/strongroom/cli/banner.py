@@ -1,0 +1,85 @@
+"""What the server says when it is ready: where everything is, that encryption was proved, and lines to paste into a
+shell.
+
+Pure text; the tests run the lines.
+"""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from strongroom.config import Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """`data_dir` is absolute. `keys`: where the store key is, for people. Sizes are bytes: of the object, and of
+    what the disk holds of it.
+    """
+
+    version: str
+    region: str
+    workers: int
+    data_dir: Path
+    keys: str
+    credentials: Path | None  # None: they came from the environment
+    plain: Address | None
+    tls: Address | None
+    tls_is_private: bool
+    metrics: Address | None
+    object_bytes: int
+    stored_bytes: int
+    proof_seconds: float
+
+
+def banner(facts: Facts) -> str:
+    trust = f"  (clients trust {facts.data_dir / 'ca.pem'})" if facts.tls_is_private else ""
+    proof = (
+        f"on, and proved: {facts.object_bytes:,} bytes were stored and all {facts.stored_bytes:,} bytes on disk "
+        f"are ciphertext ({facts.proof_seconds * 1000:.0f} ms)"
+    )
+    rows = [
+        ("S3", f"http://{facts.plain}" if facts.plain else ""),
+        ("S3 over TLS", f"https://{facts.tls}{trust}" if facts.tls else ""),
+        ("Metrics", f"http://{facts.metrics}/metrics" if facts.metrics else ""),
+        ("Data", str(facts.data_dir)),
+        ("Keys", f"{facts.keys}  (keep a copy elsewhere: a lost key is lost data)"),
+        ("Credentials", f"{facts.credentials or 'from the environment'}"),
+        ("Encryption", proof),
+    ]
+    head = f"Strongroom {facts.version} is ready: region {facts.region}, {_count(facts.workers, 'worker')}."
+    table = "\n".join(f"  {name:<12} {text}" for name, text in rows if text)
+    lines = "\n".join(f"  {line}" for line in client_lines(facts))
+    return f"{head}\n{table}\n\nWhat to back up: docs/operations/backup.md. To try it, paste:\n{lines}\n"
+
+
+def client_lines(facts: Facts) -> tuple[str, ...]:
+    """Shell commands that work as they stand, in any directory, with aws-cli and boto3 installed."""
+    if facts.plain is not None:
+        endpoint, trust = f"http://{_reachable(facts.plain)}", ""
+    else:
+        assert facts.tls is not None
+        endpoint = f"https://{_reachable(facts.tls)}"
+        trust = f" AWS_CA_BUNDLE={shlex.quote(str(facts.data_dir / 'ca.pem'))}" if facts.tls_is_private else ""
+    if facts.credentials is not None:
+        who = f"AWS_SHARED_CREDENTIALS_FILE={shlex.quote(str(facts.credentials))} AWS_PROFILE=strongroom"
+    else:
+        who = (
+            'AWS_ACCESS_KEY_ID="$STRONGROOM_ROOT_ACCESS_KEY_ID" '
+            'AWS_SECRET_ACCESS_KEY="$STRONGROOM_ROOT_SECRET_ACCESS_KEY"'
+        )
+    return (
+        f"export {who}",
+        f"export AWS_ENDPOINT_URL={endpoint} AWS_DEFAULT_REGION={facts.region}{trust}",
+        "aws s3 mb s3://demo && date | aws s3 cp - s3://demo/hello.txt && aws s3 ls s3://demo",
+        'python3 -c \'import boto3; print(boto3.client("s3").list_buckets()["Buckets"])\'',
+    )
+
+
+def _reachable(address: Address) -> Address:
+    """An address to connect to: a server that listens everywhere is reached here."""
+    return Address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host), address.port)  # noqa: S104
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,38 @@
+"""What the edge knows of a service: values and functions, no S3 and no storage."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from strongroom.aws.model import Model
+from strongroom.identity.call import Handler
+from strongroom.identity.root import Credentials, Principal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """`handlers`: by operation; an operation of the model that has none is 501. `check_members`: refuses input that is
+    not honoured yet.
+
+    `domains`: bases of virtual-host names. `region`, `name`: what a credential scope must say.
+
+    """
+
+    name: str
+    model: Model
+    handlers: Mapping[str, Handler]
+    check_members: Callable[[str, Mapping[str, Any]], None]
+    domains: tuple[str, ...]
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Somebody with an access key."""
+
+    credentials: Credentials = field(repr=False)
+    principal: Principal
+
+
+FindIdentity = Callable[[str], Identity | None]
+"""The identity of an access key id, or None."""

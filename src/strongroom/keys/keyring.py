@@ -1,0 +1,164 @@
+"""The keyring: opens buckets, which means their rows and every version of their secrets, under the store keys.
+
+A bucket is read from the index for every request, so that its settings are never older than the last commit of any
+worker; only the work of unsealing is remembered, and only for rows that are byte for byte the ones unsealed before.
+Workers follow a rotation of the store key by reading the keys again when a row names one that they do not have.
+"""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import cast
+
+from strongroom.crypto.errors import IntegrityError
+from strongroom.crypto.rows import RowSealer
+from strongroom.crypto.sealing import open_bucket_secret, row_key, seal_bucket_secret, wrap_key
+from strongroom.database.database import Connection, Database, Row
+from strongroom.keys.store_keys import LoadStoreKeys, StoreKeyError, StoreKeyId, StoreKeys
+from strongroom.metadata import buckets
+from strongroom.metadata.records import Bucket, BucketConfig, BucketKeys, OpenBucket
+from strongroom.metadata.rows import open_bucket
+
+_REMEMBERED = 1024
+_PRIMARY = "SELECT value FROM store WHERE name = 'primary_store_key_id'"
+
+
+class _StalePrimary(Exception):
+    """The store key was rotated between sealing and commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSecret:
+    """A fresh bucket secret, sealed and opened."""
+
+    version: int
+    store_key_id: StoreKeyId
+    sealed: bytes
+    keys: BucketKeys
+
+
+class Keyring:
+    def __init__(self, database: Database, *, store_id: bytes, load: LoadStoreKeys, now_us: Callable[[], int]) -> None:
+        """`load` reads all store keys anew. Raises StoreKeyError as it does."""
+        self._database = database
+        self._store_id = store_id
+        self._load = load
+        self._now_us = now_us
+        self._store_keys: StoreKeys = load()
+        self._opened: OrderedDict[str, tuple[list[Row], OpenBucket]] = OrderedDict()
+
+    async def open_bucket(self, name: str) -> OpenBucket | None:
+        """The bucket as of the newest commit, or None. Raises IntegrityError, StoreKeyError, Unavailable."""
+        rows = await buckets.read_bucket(self._database, name)
+        if not rows:
+            self._opened.pop(name, None)
+            return None
+        remembered = self._opened.get(name)
+        if remembered and remembered[0] == rows:
+            return remembered[1]
+        bucket = self._open(rows)
+        self._opened[name] = (rows, bucket)
+        if len(self._opened) > _REMEMBERED:
+            self._opened.popitem(last=False)
+        return bucket
+
+    async def list_buckets(
+        self, *, prefix: str = "", prefix_below: str | None = None, after: str = "", limit: int
+    ) -> list[OpenBucket]:
+        """The first `limit` buckets after the name `after`. Raises as `open_bucket`."""
+        rows = await buckets.read_buckets(
+            self._database, prefix_from=prefix, prefix_below=prefix_below, after=after, limit=limit
+        )
+        return [self._open(list(group)) for _, group in groupby(rows, key=lambda row: row[0])]
+
+    async def create_bucket(self, name: str, config: BucketConfig) -> bool:
+        """Create a bucket with a first secret; False where the name is taken. Raises StoreKeyError, Unavailable."""
+        bucket_id = secrets.token_bytes(16)
+        while True:
+            primary = cast("bytes", (await self._database.read(_PRIMARY))[0][0])
+            secret = self.new_secret(bucket_id, 1, primary)
+            bucket = Bucket(
+                bucket_id=bucket_id,
+                name=name,
+                created_us=self._now_us(),
+                secret_version=1,
+                revision=1,
+                config=config,
+            )
+
+            def insert(
+                tx: Connection, primary: bytes = primary, secret: NewSecret = secret, bucket: Bucket = bucket
+            ) -> bool:
+                if tx.execute(_PRIMARY) != [(primary,)]:
+                    raise _StalePrimary
+                return buckets.insert_bucket(tx, bucket, secret.keys, store_key_id=primary, sealed_secret=secret.sealed)
+
+            try:
+                return await self._database.transact(insert)
+            except _StalePrimary:
+                continue
+
+    def new_secret(self, bucket_id: bytes, version: int, store_key: StoreKeyId) -> NewSecret:
+        """A fresh secret for a bucket, sealed under the store key of that id. Raises StoreKeyError."""
+        secret = secrets.token_bytes(32)
+        sealed = self._seal(secret, bucket_id, version, store_key)
+        return NewSecret(version, store_key, sealed, _keys(secret, bucket_id, version))
+
+    def reseal_secret(self, row: Row, bucket_id: bytes, store_key: StoreKeyId) -> bytes:
+        """A secret's row (version, store_key_id, sealed) sealed anew under another store key. Raises IntegrityError,
+        StoreKeyError.
+        """
+        version = cast("int", row[0])
+        return self._seal(self._unseal(row, bucket_id), bucket_id, version, store_key)
+
+    def _seal(self, secret: bytes, bucket_id: bytes, version: int, store_key: StoreKeyId) -> bytes:
+        return seal_bucket_secret(
+            self._store_key(store_key),
+            secret,
+            store_id=self._store_id,
+            bucket_id=bucket_id,
+            version=version,
+            store_key_id=store_key,
+        )
+
+    def _unseal(self, row: Row, bucket_id: bytes) -> bytes:
+        version, store_key, sealed = cast("tuple[int, bytes, bytes]", row)
+        return open_bucket_secret(
+            self._store_key(store_key),
+            sealed,
+            store_id=self._store_id,
+            bucket_id=bucket_id,
+            version=version,
+            store_key_id=store_key,
+        )
+
+    def _open(self, rows: Sequence[Row]) -> OpenBucket:
+        """A bucket from the rows of `metadata.buckets.read_bucket`."""
+        bucket_row, bucket_id = rows[0][: buckets.BUCKET_WIDTH], cast("bytes", rows[0][0])
+        secret_rows = [row[buckets.BUCKET_WIDTH :] for row in rows if row[buckets.BUCKET_WIDTH] is not None]
+        keys = {
+            cast("int", row[0]): _keys(self._unseal(row, bucket_id), bucket_id, cast("int", row[0]))
+            for row in secret_rows
+        }
+        current = keys.get(cast("int", bucket_row[3]))
+        if current is None:
+            raise IntegrityError("a bucket names a version of its secret that does not exist")
+        return OpenBucket(bucket=open_bucket(current.rows, bucket_row), keys=keys)
+
+    def _store_key(self, identity: StoreKeyId) -> bytes:
+        if identity not in self._store_keys:
+            self._store_keys = self._load()
+        try:
+            return self._store_keys[identity]
+        except KeyError:
+            raise StoreKeyError(
+                f"store key {identity.hex()} is named by the index, but is not among the keys given"
+            ) from None
+
+
+def _keys(secret: bytes, bucket_id: bytes, version: int) -> BucketKeys:
+    return BucketKeys(
+        rows=RowSealer(row_key(secret, bucket_id, version)), wrap_key=wrap_key(secret, bucket_id, version)
+    )

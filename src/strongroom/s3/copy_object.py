@@ -1,0 +1,249 @@
+"""CopyObject: the way out of GET feeds the way in of PUT, under a new object key.
+
+A copy never moves ciphertext, with one exception: an SSE-C object copied over itself, where the result cannot be told
+from a copy's. That is how a customer changes a key, and it only seals the object's key anew.
+"""
+
+import secrets
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from strongroom.aws.checksums import Expected, parse_algorithm
+from strongroom.aws.errors import S3Error
+from strongroom.database.database import Connection
+from strongroom.identity.call import Answer, AuthorizedCall, Body
+from strongroom.metadata.objects import get_version, put_version
+from strongroom.metadata.records import NULL_VERSION, Attributes, ObjectVersion, OpenBucket, SseC
+from strongroom.s3.acl import check_acl
+from strongroom.s3.attributes import attributes_of
+from strongroom.s3.checksum_values import DEFAULT, checksum_members, open_values
+from strongroom.s3.conditions import check_copy_source
+from strongroom.s3.copy_source import CopySource, parse_copy_source
+from strongroom.s3.encryption import response_members
+from strongroom.s3.encryption_headers import Choice, choose_encryption, names_encryption, source_customer_key
+from strongroom.s3.find_object import find_object
+from strongroom.s3.get_object import open_object
+from strongroom.s3.object_keys import ObjectKey, new_object_key, sealed_anew
+from strongroom.s3.put_object import commit_object
+from strongroom.s3.read_body import plaintext, slices
+from strongroom.s3.requests import (
+    MAX_PUT,
+    check_write_conditions,
+    moment,
+    now,
+    object_key_name,
+    preconditions,
+    version_member,
+)
+from strongroom.s3.storage import Storage, commit, open_bucket, open_named_bucket
+from strongroom.s3.tags import parse_tagging
+from strongroom.s3.write_body import write_body
+
+_NOTHING_CHANGED = (
+    "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata,"
+    " storage class, website redirect location or encryption attributes."
+)
+_TOO_LARGE = "The specified copy source is larger than the maximum allowable size for a copy source: {}"
+
+
+class _SourceChanged(Exception):
+    """The row that a copy without bytes was to replace is no longer the one that was read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What is copied, opened: the conditions on it hold and its key is at hand."""
+
+    wanted: CopySource
+    bucket: OpenBucket
+    version: ObjectVersion
+    key: ObjectKey
+
+    @property
+    def version_member(self) -> dict[str, str]:
+        member = version_member(self.bucket, self.version)
+        return {"CopySourceVersionId": member["VersionId"]} if member else {}
+
+
+async def open_source(call: AuthorizedCall, storage: Storage) -> Source:
+    """The source of CopyObject or UploadPartCopy. Raises S3Error, IntegrityError."""
+    wanted = parse_copy_source(call.input["CopySource"])
+    customer_key = source_customer_key(call)
+    bucket = await open_named_bucket(storage, wanted.bucket, call.input.get("ExpectedSourceBucketOwner"))
+    try:
+        version = await find_object(storage, bucket, wanted.key, wanted.version_id)
+    except S3Error as error:
+        if error.code == "MethodNotAllowed":
+            raise S3Error(
+                "InvalidRequest",
+                "The source of a copy request may not specifically refer to a delete marker by version id.",
+            ) from error
+        raise
+    key = open_object(bucket, version, customer_key)
+    check_copy_source(
+        preconditions(call.input, "CopySource"),
+        etag=version.quoted_etag,
+        last_modified=moment(version.last_modified_us),
+        now=now(storage),
+    )
+    return Source(wanted=wanted, bucket=bucket, version=version, key=key)
+
+
+async def read_source(storage: Storage, source: Source, first: int, last: int) -> Body:
+    """The plaintext offsets `first`..`last` (inclusive) of a source as a body to write."""
+    pieces = await slices(storage, source.bucket, source.version, first, last)
+    return Body(chunks=plaintext(storage, source.key, pieces), size=last - first + 1)
+
+
+async def copy_object(call: AuthorizedCall, storage: Storage) -> Answer:
+    bucket = await open_bucket(storage, call)
+    key = object_key_name(call)
+    check_acl(call.input.get("ACL"))
+    attributes_given = _directive(call, "MetadataDirective")
+    tags_given = _directive(call, "TaggingDirective")
+    # Judged before anything is read; the customer's key stays until the target's object key is sealed under it.
+    chosen = choose_encryption(call, bucket)
+    source = await _open_source_for(call, storage, chosen)
+    if source.version.size > MAX_PUT:
+        raise S3Error("InvalidRequest", _TOO_LARGE.format(MAX_PUT))
+    onto_itself = (
+        source.wanted.bucket == bucket.bucket.name and source.wanted.key == key and source.wanted.version_id is None
+    )
+    if onto_itself and not attributes_given and not _changes_encryption(call, bucket, source.version):
+        raise S3Error("InvalidRequest", _NOTHING_CHANGED)
+    check_write_conditions(call.input, key, await get_version(storage.database, bucket, key))
+
+    attributes = _attributes(call, source.version.attributes, attributes_given, tags_given)
+    named = call.input.get("ChecksumAlgorithm")
+    algorithm = parse_algorithm(named).name if named else source.version.checksum_algorithm or DEFAULT
+    if onto_itself and chosen.customer_key and _same_bytes_serve(bucket, source.version, algorithm):
+        object_key = sealed_anew(bucket, source.key.object_id, source.key.material, chosen.customer_key)
+        try:
+            version = await _reseal(call, storage, bucket, source, object_key, attributes)
+        except _SourceChanged:
+            raise S3Error("OperationAborted") from None
+        values = open_values(source.key, source.version.checksums)
+    else:
+        object_key = new_object_key(bucket, chosen.customer_key)
+        body = await read_source(storage, source, 0, source.version.size - 1)
+        written = await write_body(
+            storage,
+            body,
+            object_key,
+            part_number=0,
+            promise=Expected(),
+            keep=frozenset({algorithm}),
+            shows_md5=object_key.customer_sealed is None,
+        )
+        version = await commit_object(
+            storage, bucket, key, object_key, written, attributes=attributes, algorithm=algorithm, conditions=call.input
+        )
+        values = dict(written.values)
+    assert version.encryption is not None
+    return Answer(
+        output={
+            "CopyObjectResult": {
+                "ETag": version.quoted_etag,
+                "LastModified": moment(version.last_modified_us),
+                **checksum_members(values, algorithm, "FULL_OBJECT"),
+            },
+            **source.version_member,
+            **version_member(bucket, version),
+            **response_members(version.encryption, chosen.customer_key_md5),
+        }
+    )
+
+
+async def _open_source_for(call: AuthorizedCall, storage: Storage, chosen: Choice) -> Source:
+    """The source; whatever goes wrong with it, the target's key is zeroed."""
+    try:
+        return await open_source(call, storage)
+    except BaseException:
+        if chosen.customer_key:
+            chosen.customer_key.zero()
+        raise
+
+
+def _directive(call: AuthorizedCall, member: str) -> bool:
+    """Whether the directive says REPLACE. Raises InvalidArgument."""
+    match call.input.get(member):
+        case None | "COPY":
+            return False
+        case "REPLACE":
+            return True
+        case value:
+            header = "x-amz-metadata-directive" if member == "MetadataDirective" else "x-amz-tagging-directive"
+            message = "Unknown metadata directive." if member == "MetadataDirective" else "Unknown tagging directive."
+            raise S3Error("InvalidArgument", message, ArgumentName=header, ArgumentValue=str(value))
+
+
+def _attributes(call: AuthorizedCall, source: Attributes, replaces: bool, replaces_tags: bool) -> Attributes:
+    """The copy's attributes: its own storage class always; headers and metadata, and tags, as each directive says."""
+    given = attributes_of({**call.input, "Tagging": None})
+    kept = given if replaces else source
+    tags = parse_tagging(call.input.get("Tagging")) if replaces_tags else source.tags
+    return Attributes(
+        content_headers=kept.content_headers,
+        user_metadata=kept.user_metadata,
+        storage_class=given.storage_class,
+        tags=tags,
+    )
+
+
+def _changes_encryption(call: AuthorizedCall, bucket: OpenBucket, version: ObjectVersion) -> bool:
+    """Facts of AWS: naming any encryption counts, and so does a bucket rule that was put, or a source that is not
+    SSE-S3.
+    """
+    storage_class = call.input.get("StorageClass")
+    return (
+        names_encryption(call)
+        or bucket.config.encryption is not None
+        or isinstance(version.encryption, SseC)
+        or (storage_class is not None and storage_class != version.attributes.storage_class)
+    )
+
+
+def _same_bytes_serve(bucket: OpenBucket, version: ObjectVersion, algorithm: str) -> bool:
+    """Whether the row that this copy writes replaces the row it read, one message under an opaque ETag, in one
+    transaction.
+    """
+    return (
+        isinstance(version.encryption, SseC)
+        and bucket.config.versioning != "Enabled"
+        and version.version_id == NULL_VERSION
+        and version.part_count == 0
+        and version.checksum_algorithm == algorithm
+    )
+
+
+async def _reseal(
+    call: AuthorizedCall,
+    storage: Storage,
+    bucket: OpenBucket,
+    source: Source,
+    object_key: ObjectKey,
+    attributes: Attributes,
+) -> ObjectVersion:
+    read, now_us = source.version, storage.now_us()
+    etag = secrets.token_bytes(16)  # a copy under SSE-C has an ETag of its own
+
+    def put(tx: Connection, bucket: OpenBucket) -> ObjectVersion:
+        def check(newest: ObjectVersion | None) -> None:
+            if newest is None or (newest.object_id, newest.revision) != (read.object_id, read.revision):
+                raise _SourceChanged
+            check_write_conditions(call.input, read.key, newest)
+
+        if not _same_bytes_serve(bucket, read, read.checksum_algorithm):  # versioning was enabled meanwhile
+            raise _SourceChanged
+        new = replace(
+            read,
+            etag=etag,
+            secret_version=bucket.version,
+            encryption=object_key.sealed(bucket),
+            attributes=attributes,
+            parts=tuple(msgspec.structs.replace(part, etag=etag) for part in read.parts),
+        )
+        return put_version(tx, bucket, new, now_us=now_us, delete_after_us=storage.delete_after_us(), check=check)
+
+    return await commit(storage, bucket, put)

@@ -1,0 +1,85 @@
+"""GetObjectAttributes: what is known of an object, checksums included, without its bytes."""
+
+from typing import Any
+
+from strongroom.aws.errors import S3Error
+from strongroom.identity.call import Answer, AuthorizedCall
+from strongroom.metadata.records import ObjectVersion, Part
+from strongroom.s3.checksum_values import checksum_members, open_values
+from strongroom.s3.encryption_headers import read_customer_key, refuse_encryption_headers
+from strongroom.s3.find_object import find_object
+from strongroom.s3.get_object import check_conditions, open_object
+from strongroom.s3.object_keys import ObjectKey
+from strongroom.s3.read_body import all_parts
+from strongroom.s3.requests import moment, object_key_name, version_member
+from strongroom.s3.storage import Storage, open_bucket
+
+_KNOWN = frozenset({"ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"})
+_MAX_PARTS = 1000
+
+
+async def get_object_attributes(call: AuthorizedCall, storage: Storage) -> Answer:
+    refuse_encryption_headers(call)
+    bucket = await open_bucket(storage, call)
+    name = object_key_name(call)
+    wanted = _wanted(call)
+    customer_key = read_customer_key(call)
+    version = await find_object(storage, bucket, name, call.input.get("VersionId"))
+    key = open_object(bucket, version, customer_key)
+    check_conditions(call, storage, bucket, version)
+    output: dict[str, Any] = {
+        "LastModified": moment(version.last_modified_us),
+        **version_member(bucket, version),
+    }
+    if "ETag" in wanted:
+        output["ETag"] = version.quoted_etag.strip('"')
+    if "Checksum" in wanted:
+        values = open_values(key, version.checksums)
+        if checksum := checksum_members(values, version.checksum_algorithm, version.checksum_type):
+            output["Checksum"] = checksum
+    if "ObjectParts" in wanted and version.part_count:
+        output["ObjectParts"] = _object_parts(call, version, key, await all_parts(storage, bucket, version))
+    if "StorageClass" in wanted:
+        output["StorageClass"] = version.attributes.storage_class
+    if "ObjectSize" in wanted:
+        output["ObjectSize"] = version.size
+    return Answer(output=output)
+
+
+def _wanted(call: AuthorizedCall) -> set[str]:
+    """The attributes named; S3 wants at least one, all known. Raises InvalidArgument."""
+    names = {name.strip() for each in call.input["ObjectAttributes"] for name in each.split(",") if name.strip()}
+    if not names <= _KNOWN or not names:
+        raise S3Error(
+            "InvalidArgument",
+            "Invalid attribute name specified.",
+            ArgumentName="x-amz-object-attributes",
+            ArgumentValue=",".join(sorted(names - _KNOWN)),
+        )
+    return names
+
+
+def _object_parts(call: AuthorizedCall, version: ObjectVersion, key: ObjectKey, parts: list[Part]) -> dict[str, Any]:
+    """Only a COMPOSITE checksum brings the list of parts; else S3 tells no more than their number."""
+    output: dict[str, Any] = {"TotalPartsCount": version.part_count}
+    if version.checksum_type != "COMPOSITE":
+        return output
+    given = call.input.get("PartNumberMarker")
+    marker, limit = int(given or 0), call.input.get("MaxParts")
+    limit = _MAX_PARTS if limit is None else min(int(limit), _MAX_PARTS)
+    behind = [part for part in parts if part.part_number > marker]
+    shown = behind[:limit]
+    return output | {
+        "PartNumberMarker": marker,
+        "NextPartNumberMarker": shown[-1].part_number if shown else 0,
+        "MaxParts": limit,
+        "IsTruncated": len(behind) > limit,
+        "Parts": [
+            {
+                "PartNumber": part.part_number,
+                "Size": part.size,
+                **checksum_members(open_values(key, part.checksums, part.part_number), version.checksum_algorithm),
+            }
+            for part in shown
+        ],
+    }

@@ -1,0 +1,91 @@
+"""What every S3 operation works on: the index, the blobs, the keys and a clock, in one value; and the one way to
+commit.
+
+A handler opens its bucket, does its work, and commits with the bucket it opened. Where the bucket changed meanwhile
+(its settings, or a rotated secret) the commit opens it again and runs the same function anew, so whatever depends on
+the bucket belongs into that function.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from strongroom.aws.errors import S3Error
+from strongroom.blobs.store import BlobStore
+from strongroom.database.database import Connection, Database
+from strongroom.identity.call import AuthorizedCall
+from strongroom.keys.keyring import Keyring
+from strongroom.metadata.buckets import StaleBucket, check_unchanged
+from strongroom.metadata.deletions import BlobCondemned
+from strongroom.metadata.objects import StaleVersion
+from strongroom.metadata.records import OpenBucket
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """`deletion_grace`: seconds that a deleted blob stays for readers that have begun. `hashing`: threads for hashes of
+    big blocks.
+    """
+
+    database: Database = field(repr=False)
+    blobs: BlobStore = field(repr=False)
+    keyring: Keyring = field(repr=False)
+    hashing: Executor = field(repr=False)
+    now_us: Callable[[], int]
+    region: str
+    account_id: str
+    deletion_grace: float
+    blocks_sse_c: bool
+
+    def delete_after_us(self) -> int:
+        return self.now_us() + int(self.deletion_grace * 1_000_000)
+
+
+async def open_bucket(storage: Storage, call: AuthorizedCall) -> OpenBucket:
+    """The bucket of the call. Raises S3Error NoSuchBucket, and AccessDenied where it is not the expected owner's."""
+    return await open_named_bucket(storage, call.input["Bucket"], call.input.get("ExpectedBucketOwner"))
+
+
+async def open_named_bucket(storage: Storage, name: str, expected_owner: str | None = None) -> OpenBucket:
+    bucket = await storage.keyring.open_bucket(name)
+    if bucket is None:
+        raise S3Error("NoSuchBucket", BucketName=name)
+    if expected_owner is not None and expected_owner != bucket.config.owner_account:
+        raise S3Error("AccessDenied")
+    return bucket
+
+
+async def commit(
+    storage: Storage,
+    bucket: OpenBucket,
+    change: Callable[[Connection, OpenBucket], T],
+    *,
+    frees_space: bool = False,
+) -> T:
+    """Run `change` in one durable transaction that holds only while the bucket is as `change` sees it; return its
+    result.
+
+    `change` may run several times, the last time with the bucket as it is. Raises what it raises, S3Error NoSuchBucket
+    where the bucket went (one made anew under the same name is another bucket) and SlowDown where the blob was
+    condemned meanwhile.
+    """
+
+    def guarded(tx: Connection) -> T:
+        check_unchanged(tx, bucket)
+        return change(tx, bucket)
+
+    while True:
+        try:
+            return await storage.database.transact(guarded, frees_space=frees_space)
+        except StaleBucket:
+            again = await open_named_bucket(storage, bucket.bucket.name)
+            if again.bucket_id != bucket.bucket_id:
+                raise S3Error("NoSuchBucket", BucketName=bucket.bucket.name) from None
+            bucket = again
+        except StaleVersion:
+            continue
+        except BlobCondemned as error:
+            raise S3Error("SlowDown") from error

@@ -1,0 +1,145 @@
+"""UploadPart and UploadPartCopy: each attempt is a message of its own, under the upload's object key and the part's
+number.
+"""
+
+import msgspec
+
+from strongroom.aws.checksums import Expected, expected
+from strongroom.aws.errors import S3Error
+from strongroom.database.database import Connection
+from strongroom.identity.call import Answer, AuthorizedCall, Body
+from strongroom.metadata.records import OpenBucket, Part, SseC, Upload
+from strongroom.metadata.uploads import find_upload, get_upload, put_part
+from strongroom.s3.checksum_values import DEFAULT, checksum_members, seal_values
+from strongroom.s3.copy_object import open_source, read_source
+from strongroom.s3.encryption import response_members
+from strongroom.s3.encryption_headers import part_customer_key
+from strongroom.s3.multipart import check_part_number
+from strongroom.s3.object_keys import ObjectKey, unseal
+from strongroom.s3.ranges import parse_copy_source_range
+from strongroom.s3.requests import MAX_PUT, moment, object_key_name, payload
+from strongroom.s3.storage import Storage, commit, open_bucket
+from strongroom.s3.write_body import Written, write_body
+
+KEY_EXPECTED = "The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters."
+OTHER_KEY = "The provided encryption parameters did not match the ones used originally."
+_TYPE_MISMATCH = "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}"
+
+
+async def upload_part(call: AuthorizedCall, storage: Storage) -> Answer:
+    bucket, upload, object_key = await _open_upload(call, storage)
+    promise = expected(call.headers)
+    keep = _kept(upload, promise)
+    written = await _write(storage, call, object_key, payload(call), promise, keep)
+    await _commit(storage, bucket, upload, object_key, written)
+    echoed = promise.algorithm.name if promise.algorithm else upload.checksum_algorithm
+    return Answer(
+        output={
+            "ETag": f'"{written.part.etag.hex()}"',
+            **checksum_members(written.values, echoed),
+            **response_members(upload.encryption, call.input.get("SSECustomerKeyMD5")),
+        }
+    )
+
+
+async def upload_part_copy(call: AuthorizedCall, storage: Storage) -> Answer:
+    bucket, upload, object_key = await _open_upload(call, storage)
+    source = await open_source(call, storage)
+    header, size = call.input.get("CopySourceRange"), source.version.size
+    first, last = parse_copy_source_range(header, size) if header is not None else (0, size - 1)
+    if last - first + 1 > MAX_PUT:
+        raise S3Error(
+            "InvalidRequest",
+            f"The specified copy source is larger than the maximum allowable size for a copy source: {MAX_PUT}",
+        )
+    body = await read_source(storage, source, first, last)
+    written = await _write(storage, call, object_key, body, Expected(), _kept(upload, Expected(), is_copy=True))
+    await _commit(storage, bucket, upload, object_key, written)
+    return Answer(
+        output={
+            "CopyPartResult": {
+                "ETag": f'"{written.part.etag.hex()}"',
+                "LastModified": moment(written.part.modified_us),
+                **checksum_members(written.values, upload.checksum_algorithm),
+            },
+            **source.version_member,
+            **response_members(upload.encryption, call.input.get("SSECustomerKeyMD5")),
+        }
+    )
+
+
+def no_such_upload(upload_id: str) -> S3Error:
+    return S3Error("NoSuchUpload", UploadId=upload_id)
+
+
+async def _open_upload(call: AuthorizedCall, storage: Storage) -> tuple[OpenBucket, Upload, ObjectKey]:
+    """The open upload that a part is for, and its object key. Raises S3Error, IntegrityError."""
+    bucket = await open_bucket(storage, call)
+    key, upload_id = object_key_name(call), call.input["UploadId"]
+    check_part_number(call.input["PartNumber"])
+    customer_key = part_customer_key(call, bucket)
+    upload = await get_upload(storage.database, bucket, key, upload_id)
+    if upload is None or upload.completion:
+        raise no_such_upload(upload_id)
+    if isinstance(upload.encryption, SseC) is (customer_key is None):
+        if customer_key:
+            customer_key.zero()
+        raise S3Error("InvalidRequest", KEY_EXPECTED)
+    object_key = unseal(
+        bucket,
+        upload.encryption,
+        object_id=upload.object_id,
+        secret_version=upload.secret_version,
+        customer_key=customer_key,
+        wrong_key=S3Error("InvalidRequest", OTHER_KEY),
+    )
+    return bucket, upload, object_key
+
+
+def _kept(upload: Upload, promise: Expected, *, is_copy: bool = False) -> frozenset[str]:
+    """The checksums that the part keeps or echoes. Raises InvalidRequest where the upload declared another algorithm.
+
+    Without a declaration SSE-S3 keeps CRC64NVME, which the whole object's follows from; with SSE-C nobody could open it
+    at Complete, so nothing is kept (and what the client sent is echoed all the same).
+    """
+    sent = promise.algorithm.name if promise.algorithm else ""
+    declared = upload.checksum_algorithm
+    if declared:
+        if sent != declared and (sent or (upload.checksum_type == "COMPOSITE" and not is_copy)):
+            raise S3Error("InvalidRequest", _TYPE_MISMATCH.format(declared.lower(), sent.lower() or "null"))
+        return frozenset({declared})
+    kept = set() if isinstance(upload.encryption, SseC) else {DEFAULT}
+    return frozenset(kept | {sent} if sent else kept)
+
+
+async def _write(
+    storage: Storage, call: AuthorizedCall, object_key: ObjectKey, body: Body, promise: Expected, keep: frozenset[str]
+) -> Written:
+    return await write_body(
+        storage,
+        body,
+        object_key,
+        part_number=call.input["PartNumber"],
+        promise=promise,
+        keep=keep,
+        shows_md5=object_key.customer_sealed is None,
+    )
+
+
+async def _commit(
+    storage: Storage, bucket: OpenBucket, upload: Upload, object_key: ObjectKey, written: Written
+) -> None:
+    """The part exists, in place of an earlier attempt, if the upload is still open then."""
+    wanted = upload.checksum_algorithm or ("" if isinstance(upload.encryption, SseC) else DEFAULT)
+    kept = {name: value for name, value in written.values.items() if name == wanted}
+    part = msgspec.structs.replace(written.part, checksums=seal_values(object_key, kept, written.part.part_number))
+    delete_after_us = storage.delete_after_us()
+
+    def put(tx: Connection, bucket: OpenBucket) -> Part:
+        current = find_upload(tx, bucket, upload.key, upload.upload_id)
+        if current is None or current.completion:
+            raise no_such_upload(upload.upload_id)
+        put_part(tx, bucket, current, part, delete_after_us=delete_after_us)
+        return part
+
+    await commit(storage, bucket, put)

@@ -1,0 +1,341 @@
+"""The composition root: the only place that names concrete stores and sources of keys, and puts them together.
+
+`initialise` makes or opens a store before any worker exists, `prove` shows that it encrypts, `build` puts together what
+one worker serves.
+"""
+
+import asyncio
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+from strongroom.aws.model import load_s3_model
+from strongroom.blobs.local import LocalBlobs
+from strongroom.config import Settings
+from strongroom.crypto.errors import IntegrityError
+from strongroom.database.database import Connection, Unavailable
+from strongroom.database.migrations import SchemaTooNew, migrate
+from strongroom.database.private_file import make_private_directory
+from strongroom.database.sqlite import SqliteDatabase
+from strongroom.edge.asgi import Edge, application
+from strongroom.edge.local_client import LocalAnswer, request
+from strongroom.edge.service import Identity, Service
+from strongroom.identity.root import Credentials, Principal, RootUser, load_root
+from strongroom.keys.keyring import Keyring
+from strongroom.keys.rotation import Rotation, RotationRunning, finish_rotation, rotation_lock
+from strongroom.keys.store_keys import (
+    LoadStoreKeys,
+    StoreKeyError,
+    create_key_file,
+    load_credentials,
+    load_environment,
+    load_key_files,
+)
+from strongroom.s3 import cleanup
+from strongroom.s3.members import check_members
+from strongroom.s3.service import handlers
+from strongroom.s3.storage import Storage
+
+INDEX_FILE = "index.db"
+_HASHING_THREADS = 2
+
+
+class StartError(Exception):
+    """The server can't start; the text is for the person who starts it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where things lie below the data directory."""
+
+    data_dir: Path
+
+    @property
+    def s3(self) -> Path:
+        return self.data_dir / "s3"
+
+    @property
+    def keys(self) -> Path:
+        return self.s3 / "keys"
+
+    @property
+    def index(self) -> Path:
+        return self.s3 / INDEX_FILE
+
+    @property
+    def blobs(self) -> Path:
+        return self.s3 / "blobs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """What one worker serves. `maintain` never returns; one worker runs it."""
+
+    asgi: Callable[..., Awaitable[None]]
+    maintain: Callable[[], Awaitable[None]]
+    close: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What a start has shown: an object of `object_bytes` was stored as `stored_bytes` in which nothing of it can be
+    found.
+    """
+
+    object_bytes: int
+    stored_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenStore:
+    """A store opened by one process. `database` and `blobs` are the concrete ones, for what only those can."""
+
+    storage: Storage
+    database: SqliteDatabase
+    blobs: LocalBlobs
+    load: LoadStoreKeys
+    key_directory: Path | None
+
+    @property
+    def rotation(self) -> Rotation:
+        return Rotation(
+            database=self.database,
+            keyring=self.storage.keyring,
+            load=self.load,
+            directory=self.key_directory,
+        )
+
+    async def close(self) -> None:
+        await self.database.close()
+        await self.blobs.close()
+        cast("ThreadPoolExecutor", self.storage.hashing).shutdown()
+
+
+def initialise(data_dir: Path, settings: Settings) -> None:
+    """Make the store in `data_dir` where there is none, and finish what a rotation left undone. Raises StartError.
+
+    A key is made only with a new index; an index without its key is refused, never given a new one.
+    """
+    paths = Paths(data_dir)
+    try:
+        for directory in (data_dir, paths.s3, paths.keys):
+            make_private_directory(directory)
+        if not paths.index.exists() and paths.blobs.exists() and any(paths.blobs.glob("??/*")):
+            raise StartError(
+                f"{paths.index} is missing, but {paths.blobs} holds objects. Restore the index from a backup; nothing was changed."
+            )
+        migrate(paths.index)
+        asyncio.run(_initialise(paths, settings))
+    except (StoreKeyError, SchemaTooNew, Unavailable, IntegrityError) as error:
+        raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
+
+
+async def _initialise(paths: Paths, settings: Settings) -> None:
+    database = SqliteDatabase.open(paths.index)
+    try:
+        named = {
+            cast("str", name): cast("bytes", value)
+            for name, value in await database.read("SELECT name, value FROM store")
+        }
+        load = _loader(paths, settings)
+        keys = load()
+        if "store_id" not in named:
+            primary = next(iter(keys), None) or create_key_file(paths.keys)
+            await database.transact(partial(_insert_store, primary=primary))
+        elif named["primary_store_key_id"] not in keys:
+            given = ", ".join(identity.hex() for identity in keys) or "none"
+            raise StoreKeyError(
+                f"its store key is {named['primary_store_key_id'].hex()}, and the keys given are: {given}."
+                f" {_where_keys_come_from(paths, settings)} Without that key nothing in the store can be read."
+            )
+    finally:
+        await database.close()
+    store = await open_store(paths.data_dir, settings)
+    try:
+        with rotation_lock(paths.s3):
+            await finish_rotation(store.rotation, lambda _done, _all: None)
+    except RotationRunning:
+        pass  # somebody is at it
+    finally:
+        await store.close()
+
+
+def _insert_store(tx: Connection, *, primary: bytes) -> None:
+    for name, value in (("store_id", secrets.token_bytes(16)), ("primary_store_key_id", primary)):
+        tx.execute("INSERT INTO store (name, value) VALUES (?, ?)", (name, value))
+
+
+def _loader(paths: Paths, settings: Settings) -> LoadStoreKeys:
+    match settings.store_key_source:
+        case "keyfile":
+            return partial(load_key_files, paths.keys)
+        case "environment":
+            return partial(load_environment, os.environ)
+        case "credential":
+            return partial(load_credentials, os.environ)
+
+
+def _where_keys_come_from(paths: Paths, settings: Settings) -> str:
+    if settings.store_key_source == "keyfile":
+        return f"Put the key file back into {paths.keys} from a backup."
+    return f"The setting store_key_source is {settings.store_key_source!r}: give it that key again."
+
+
+async def open_store(data_dir: Path, settings: Settings) -> OpenStore:
+    """Open an initialised store. Raises StartError."""
+    paths = Paths(data_dir)
+    load = _loader(paths, settings)
+    try:
+        if not paths.index.exists():
+            raise StartError(f"{paths.index} does not exist: there is no store in {data_dir}")
+        database = SqliteDatabase.open(paths.index)
+        rows = await database.read("SELECT value FROM store WHERE name = 'store_id'")
+        if not rows:
+            raise StartError(f"{paths.index} was never initialised")
+        keyring = Keyring(database, store_id=cast("bytes", rows[0][0]), load=load, now_us=_now_us)
+    except (StoreKeyError, Unavailable) as error:
+        raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
+    blobs = LocalBlobs(paths.blobs)
+    storage = Storage(
+        database=database,
+        blobs=blobs,
+        keyring=keyring,
+        hashing=ThreadPoolExecutor(_HASHING_THREADS, thread_name_prefix="hashing"),
+        now_us=_now_us,
+        region=settings.region,
+        account_id=settings.account_id,
+        deletion_grace=settings.deletion_grace,
+        blocks_sse_c=settings.blocks_sse_c_by_default,
+    )
+    directory = paths.keys if settings.store_key_source == "keyfile" else None
+    return OpenStore(storage=storage, database=database, blobs=blobs, load=load, key_directory=directory)
+
+
+async def build(settings: Settings, data_dir: Path) -> Application:
+    """What one worker serves. Raises StartError."""
+    store = await open_store(data_dir, settings)
+    root = load_root(data_dir, os.environ, settings.account_id)
+    return Application(
+        asgi=application(_edge(settings, store, root)),
+        maintain=partial(cleanup.maintain, store.storage, store.blobs.remove_abandoned),
+        close=store.close,
+    )
+
+
+def _edge(settings: Settings, store: OpenStore, root: RootUser) -> Edge:
+    service = Service(
+        name="s3",
+        model=load_s3_model(),
+        handlers=handlers(store.storage),
+        check_members=check_members,
+        domains=settings.domain,
+        region=settings.region,
+    )
+    return Edge(
+        service=service,
+        find_identity=partial(_find, root),
+        account_id=settings.account_id,
+        stall_timeout=settings.stall_timeout,
+        trusted_proxies=settings.trusted_proxies,
+        ready=partial(_ready, store),
+        now=_now,
+    )
+
+
+def _find(root: RootUser, access_key_id: str) -> Identity | None:
+    if access_key_id != root.credentials.access_key_id:
+        return None
+    return Identity(root.credentials, root.principal)
+
+
+async def _ready(store: OpenStore) -> bool:
+    """Whether the index answers."""
+    try:
+        return bool(await store.database.read("SELECT 1 FROM store LIMIT 1"))
+    except Unavailable:
+        return False
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+# --- the proof at the start
+
+
+def prove(settings: Settings, data_dir: Path) -> Proof:
+    """Store an object with this store's keys and settings in a store made for it, and look for it in the raw bytes.
+    Raises StartError.
+
+    The store made for it goes away again, so that no bucket of ours ever shows among the user's.
+
+    """
+    directory = data_dir / "run" / "proof"
+    shutil.rmtree(directory, ignore_errors=True)
+    started = time.perf_counter()
+    try:
+        make_private_directory(directory)
+        make_private_directory(directory / "s3")
+        if settings.store_key_source == "keyfile":
+            shutil.copytree(Paths(data_dir).keys, Paths(directory).keys)
+        initialise(directory, settings)
+        size, stored = asyncio.run(_prove(settings, directory))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return Proof(object_bytes=size, stored_bytes=stored, seconds=time.perf_counter() - started)
+
+
+async def _prove(settings: Settings, directory: Path) -> tuple[int, int]:
+    """Bytes of the object, and of its blob."""
+    marker = secrets.token_hex(32)
+    content = (marker * 64).encode()
+    root = RootUser(
+        credentials=Credentials(access_key_id="proof", secret_access_key=secrets.token_hex(20)),
+        principal=Principal(account_id=settings.account_id, arn=f"arn:aws:iam::{settings.account_id}:root"),
+    )
+    store = await open_store(directory, settings)
+    try:
+        send = partial(
+            request, application(_edge(settings, store, root)), credentials=root.credentials, region=settings.region
+        )
+        key = "/proof/object"
+        await _expect(200, send("PUT", "/proof", now=_now()))
+        await _expect(200, send("PUT", key, now=_now(), body=content, headers={"x-amz-meta-marker": marker}))
+        # Before the store is closed: a closed index has no write-ahead log left to look into.
+        stored = _search(directory, marker.encode())
+        if await _expect(200, send("GET", key, now=_now())) != content:
+            raise StartError("An object was stored and came back different: refusing to start.")
+        await _expect(204, send("DELETE", key, now=_now()))
+    finally:
+        await store.close()
+    return len(content), stored
+
+
+async def _expect(status: int, answer: Awaitable[LocalAnswer]) -> bytes:
+    got = await answer
+    if got.status != status:
+        raise StartError(
+            f"The store does not work; a first object was answered {got.status}: {got.body.decode(errors='replace')}"
+        )
+    return got.body
+
+
+def _search(directory: Path, marker: bytes) -> int:
+    """Look for `marker` in every file below `directory`; the size of the only blob. Raises StartError."""
+    for path in directory.rglob("*"):
+        if path.is_file() and marker in path.read_bytes():
+            raise StartError(f"A stored object is readable in {path.relative_to(directory)}: refusing to start.")
+    return sum(path.stat().st_size for path in Paths(directory).blobs.glob("??/*"))

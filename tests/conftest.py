@@ -1,0 +1,37 @@
+"""Fixtures that need the real server: one for each test process, a bucket of its own for each test."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from tests.harness import Server, running, unique_bucket
+
+# The machine that runs the tests is busy with the others of them.
+settings.register_profile("strongroom", deadline=None)
+settings.load_profile("strongroom")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("server")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def s3(server: Server) -> Any:
+    """boto3 over plain HTTP, path style. SSE-C needs `s3_tls`: SDKs refuse to send a key in the clear."""
+    return server.s3()
+
+
+@pytest.fixture(scope="session")
+def s3_tls(server: Server) -> Any:
+    return server.s3(tls=True)
+
+
+@pytest.fixture
+def bucket(s3: Any) -> str:
+    name = unique_bucket()
+    s3.create_bucket(Bucket=name)
+    return name

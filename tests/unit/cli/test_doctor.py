@@ -1,0 +1,124 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from strongroom.cli.doctor import Finding, doctor, examine
+from strongroom.edge import certificates
+from strongroom.identity.root import load_root
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    directory = tmp_path / "data"
+    directory.mkdir(mode=0o700)
+    certificates.ensure_certificates(directory, certificates.names_to_certify([]))
+    load_root(directory, {}, "000000000000")
+    return directory
+
+
+def problems(data_dir: Path, check: str) -> list[Finding]:
+    return [finding for finding in examine(data_dir) if finding.check == check and finding.verdict == "problem"]
+
+
+def test_a_sound_store_has_no_problem_and_nothing_is_changed(data_dir, capsys) -> None:
+    before = {path: path.lstat().st_mtime_ns for path in data_dir.rglob("*")}
+    assert doctor(data_dir, None, as_json=False) == 0
+    told = capsys.readouterr().out
+    for check in ("config", "permissions", "credentials", "clock", "disk", "certificate"):
+        assert f" {check} " in told
+    assert {path: path.lstat().st_mtime_ns for path in data_dir.rglob("*")} == before
+
+
+def test_every_problem_comes_with_advice_and_an_exit_code(data_dir, capsys) -> None:
+    (data_dir / "tls/server.pem").chmod(0o644)
+    assert doctor(data_dir, None, as_json=True) == 1
+    findings = json.loads(capsys.readouterr().out)
+    (problem,) = [finding for finding in findings if finding["verdict"] == "problem"]
+    assert problem["check"] == "permissions"
+    assert "mode 644" in problem["text"]
+    assert problem["advice"].startswith(f"chmod 600 {data_dir}/tls/server.pem")
+
+
+@pytest.mark.parametrize(("name", "mode"), [("", 0o755), ("credentials", 0o640), ("tls", 0o701)])
+def test_what_others_can_use_is_found(data_dir, name, mode) -> None:
+    (data_dir / name).chmod(mode)
+    (found,) = problems(data_dir, "permissions")
+    assert str(data_dir / name) in found.text
+
+
+def test_a_symbolic_link_is_found(data_dir) -> None:
+    (data_dir / "blobs").symlink_to("/tmp")
+    (found,) = problems(data_dir, "permissions")
+    assert "symbolic link" in found.text
+
+
+def test_a_file_of_another_user_is_found(data_dir) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    os.chown(data_dir / "credentials", 12345, -1)
+    (found,) = problems(data_dir, "permissions")
+    assert "uid 12345" in found.text
+
+
+def test_a_wrong_setting_is_found_and_the_rest_is_still_looked_at(data_dir) -> None:
+    (data_dir / "strongroom.toml").write_text("worker = 1")
+    (data_dir / "strongroom.toml").chmod(0o600)
+    findings = list(examine(data_dir))
+    assert next(finding.text for finding in findings if finding.check == "config").startswith("Unknown setting worker")
+    assert {"permissions", "clock", "disk"} <= {finding.check for finding in findings}
+
+
+def test_bad_credentials_are_found(data_dir) -> None:
+    (data_dir / "credentials").write_text("[strongroom]\n")
+    assert problems(data_dir, "credentials")
+
+
+def test_absent_credentials_are_not_made(data_dir) -> None:
+    (data_dir / "credentials").unlink()
+    assert any(finding.check == "credentials" and finding.verdict == "warning" for finding in examine(data_dir))
+    assert not (data_dir / "credentials").exists()
+
+
+def test_a_clock_that_went_back_is_found(data_dir) -> None:
+    os.utime(data_dir / "ca.pem", (time.time() + 7200, time.time() + 7200))
+    (found,) = problems(data_dir, "clock")
+    assert "went back" in found.text
+
+
+@pytest.mark.parametrize("damage", ["garbage", "expired"])
+def test_a_bad_certificate_is_found(data_dir, damage) -> None:
+    path = data_dir / certificates.SERVER_FILE
+    if damage == "garbage":
+        path.write_text("garbage")
+    else:
+        from datetime import UTC, datetime, timedelta
+
+        path.unlink()
+        (data_dir / "ca.pem").unlink()
+        past = datetime.now(UTC) - timedelta(days=100)
+        certificates.ensure_certificates(data_dir, certificates.names_to_certify([]), now=past)
+    (found,) = problems(data_dir, "certificate")
+    assert "server.pem" in found.text
+
+
+def test_the_keys_of_settings_are_looked_at(data_dir) -> None:
+    (data_dir / "strongroom.toml").write_text('tls_certificate = "absent.pem"\ntls_key = "absent.pem"')
+    (data_dir / "strongroom.toml").chmod(0o600)
+    (found,) = problems(data_dir, "certificate")
+    assert "absent.pem" in found.text
+
+
+def test_a_directory_that_is_not_there_could_not_be_examined(tmp_path, capsys) -> None:
+    assert doctor(tmp_path / "absent", None, as_json=False) == 2
+    assert "absent" in capsys.readouterr().err
+
+
+def test_it_is_a_command(data_dir) -> None:
+    program = Path(sys.executable).with_name("strongroom")
+    done = subprocess.run([program, "doctor", "--data-dir", data_dir, "--json"], capture_output=True, check=True)
+    assert {finding["verdict"] for finding in json.loads(done.stdout)} <= {"ok", "warning"}

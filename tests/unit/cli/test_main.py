@@ -1,0 +1,43 @@
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(sys.executable).with_name("strongroom")
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_version() -> None:
+    assert run("version").stdout == f"{version('strongroom')}\n"
+
+
+def test_help_lists_the_commands_and_loads_none_of_them() -> None:
+    told = run("--help")
+    assert told.returncode == 0
+    for command in ("serve", "doctor", "version"):
+        assert f" {command} " in told.stdout
+    program = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom strongroom.cli.main import app\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "heavy = {'uvicorn', 'cryptography', 'botocore', 'pydantic', 'prometheus_client'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
+@pytest.mark.parametrize("command", ["doctor"])
+def test_the_help_of_commands_says_whether_they_work_beside_a_server(command) -> None:
+    assert "beside a running server" in " ".join(run(command, "--help").stdout.split())
+
+
+@pytest.mark.parametrize("arguments", [("serve",), ("serve", "--nonsense"), ("nonsense",)])
+def test_wrong_usage_is_exit_code_2_and_no_traceback(arguments) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
