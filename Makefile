@@ -36,7 +36,7 @@ check: $(VENV)/.dev  ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 test: dev        ## Run every test
 	$(BIN)/pytest -n 2 --dist loadgroup
@@ -45,12 +45,18 @@ format: $(VENV)/.dev  ## Format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev  ## Measure (see bench/README.md)
+$(VENV)/.bench: requirements-bench.txt $(VENV)/.dev
+	$(BIN)/pip install --quiet --require-hashes -r requirements-bench.txt
+	@command -v wrk >/dev/null || { apt-get update -qq && apt-get install -qq -y wrk; }
+	touch $@
+
+bench: $(VENV)/.bench  ## Measure, beside a peer under the same load
 	$(BIN)/python bench/run.py
 
 lock: $(VENV)/.dev  ## Pin the dependencies anew, with hashes
-	$(BIN)/pip-compile -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-header --allow-unsafe -o requirements.txt pyproject.toml
-	$(BIN)/pip-compile -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-header --allow-unsafe -o requirements-dev.txt requirements-dev.in
-	$(BIN)/pip-compile -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-header --allow-unsafe -o requirements-clients.txt requirements-clients.in
+	$(BIN)/pip-compile -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --allow-unsafe -o requirements.txt pyproject.toml
+	$(BIN)/pip-compile -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --allow-unsafe -o requirements-dev.txt requirements-dev.in
+	$(BIN)/pip-compile -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --allow-unsafe -o requirements-clients.txt requirements-clients.in
+	$(BIN)/pip-compile -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --allow-unsafe -o requirements-bench.txt requirements-bench.in
 
 .PHONY: help install serve dev check test format bench lock

@@ -22,20 +22,30 @@ def sign(text: str, *, secret: str = SECRET, scope: str = SCOPE) -> str:
     return hmac_sha256(key, text).hex()
 
 
-def signed_chunks(chunks: Iterable[bytes], *, seed: str, trailers: dict[str, str] | None = None) -> bytes:
+def signed_chunks(
+    chunks: Iterable[bytes],
+    *,
+    seed: str,
+    trailers: dict[str, str] | None = None,
+    secret: str = SECRET,
+    scope: str = SCOPE,
+    timestamp: str = TIMESTAMP,
+) -> bytes:
     """An aws-chunked body of the signed payload forms; with `trailers` the one with trailer."""
     signature = seed
-    body = b""
+    body = bytearray()
     for chunk in [*chunks, b""]:
         digest = hashlib.sha256(chunk).hexdigest()
-        signature = sign(f"AWS4-HMAC-SHA256-PAYLOAD\n{TIMESTAMP}\n{SCOPE}\n{signature}\n{EMPTY_SHA256}\n{digest}")
+        text = f"AWS4-HMAC-SHA256-PAYLOAD\n{timestamp}\n{scope}\n{signature}\n{EMPTY_SHA256}\n{digest}"
+        signature = sign(text, secret=secret, scope=scope)
         body += f"{len(chunk):x};chunk-signature={signature}\r\n".encode() + chunk + (b"\r\n" if chunk else b"")
     if trailers is not None:
         canonical = "".join(f"{name}:{value}\n" for name, value in trailers.items())
         digest = hashlib.sha256(canonical.encode()).hexdigest()
-        signature = sign(f"AWS4-HMAC-SHA256-TRAILER\n{TIMESTAMP}\n{SCOPE}\n{signature}\n{digest}")
+        text = f"AWS4-HMAC-SHA256-TRAILER\n{timestamp}\n{scope}\n{signature}\n{digest}"
+        signature = sign(text, secret=secret, scope=scope)
         body += canonical.replace("\n", "\r\n").encode() + f"x-amz-trailer-signature:{signature}\r\n".encode()
-    return body + b"\r\n"
+    return bytes(body) + b"\r\n"
 
 
 def unsigned_chunks(chunks: Iterable[bytes], *, trailers: dict[str, str] | None = None) -> bytes:

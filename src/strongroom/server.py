@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from strongroom.blobs.local import LocalBlobs
 from strongroom.config import Settings
 from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Connection, Unavailable
-from strongroom.database.migrations import SchemaTooNew, migrate
+from strongroom.database.migrations import SchemaTooNew, SchemaTooOld, migrate, require_newest
 from strongroom.database.private_file import make_private_directory
 from strongroom.database.sqlite import SqliteDatabase
 from strongroom.edge.asgi import Edge, application
@@ -30,7 +30,14 @@ from strongroom.edge.local_client import LocalAnswer, request
 from strongroom.edge.service import Identity, Service
 from strongroom.identity.root import Credentials, Principal, RootUser, load_root
 from strongroom.keys.keyring import Keyring
-from strongroom.keys.rotation import Rotation, RotationRunning, finish_rotation, rotation_lock
+from strongroom.keys.rotation import (
+    Rotation,
+    RotationRunning,
+    finish_rotation,
+    primary_store_key,
+    record_given_keys,
+    rotation_lock,
+)
 from strongroom.keys.store_keys import (
     LoadStoreKeys,
     StoreKeyError,
@@ -142,27 +149,17 @@ def initialise(data_dir: Path, settings: Settings) -> None:
 async def _initialise(paths: Paths, settings: Settings) -> None:
     database = SqliteDatabase.open(paths.index)
     try:
-        named = {
-            cast("str", name): cast("bytes", value)
-            for name, value in await database.read("SELECT name, value FROM store")
-        }
-        load = _loader(paths, settings)
-        keys = load()
-        if "store_id" not in named:
-            primary = next(iter(keys), None) or create_key_file(paths.keys)
+        if not await database.read("SELECT 1 FROM store WHERE name = 'store_id'"):
+            primary = next(iter(_loader(paths, settings)()), None) or create_key_file(paths.keys)
             await database.transact(partial(_insert_store, primary=primary))
-        elif named["primary_store_key_id"] not in keys:
-            given = ", ".join(identity.hex() for identity in keys) or "none"
-            raise StoreKeyError(
-                f"its store key is {named['primary_store_key_id'].hex()}, and the keys given are: {given}."
-                f" {_where_keys_come_from(paths, settings)} Without that key nothing in the store can be read."
-            )
     finally:
         await database.close()
     store = await open_store(paths.data_dir, settings)
     try:
+        if store.key_directory is None:
+            await record_given_keys(store.rotation)
         with rotation_lock(paths.s3):
-            await finish_rotation(store.rotation, lambda _done, _all: None)
+            await finish_rotation(replace(store.rotation, pause=0.0), lambda _done, _all: None)
     except RotationRunning:
         pass  # somebody is at it
     finally:
@@ -184,6 +181,20 @@ def _loader(paths: Paths, settings: Settings) -> LoadStoreKeys:
             return partial(load_credentials, os.environ)
 
 
+async def _require_primary_key(database: SqliteDatabase, load: LoadStoreKeys, where: str) -> None:
+    """Raises StoreKeyError where the key in force is not among those given."""
+    before = None
+    while (primary := await primary_store_key(database)) != before:  # else it was rotated while the keys were read
+        before, keys = primary, load()
+        if primary in keys:
+            return
+    given = ", ".join(identity.hex() for identity in keys) or "none"
+    raise StoreKeyError(
+        f"its store key is {primary.hex()}, and the keys given are: {given}."
+        f" {where} Without that key nothing in the store can be read."
+    )
+
+
 def _where_keys_come_from(paths: Paths, settings: Settings) -> str:
     if settings.store_key_source == "keyfile":
         return f"Put the key file back into {paths.keys} from a backup."
@@ -194,15 +205,21 @@ async def open_store(data_dir: Path, settings: Settings) -> OpenStore:
     """Open an initialised store. Raises StartError."""
     paths = Paths(data_dir)
     load = _loader(paths, settings)
+    if not paths.index.exists():
+        raise StartError(f"{paths.index} does not exist: there is no store in {data_dir}")
     try:
-        if not paths.index.exists():
-            raise StartError(f"{paths.index} does not exist: there is no store in {data_dir}")
+        require_newest(paths.index)
         database = SqliteDatabase.open(paths.index)
+    except (SchemaTooNew, SchemaTooOld, Unavailable) as error:
+        raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
+    try:
         rows = await database.read("SELECT value FROM store WHERE name = 'store_id'")
         if not rows:
             raise StartError(f"{paths.index} was never initialised")
+        await _require_primary_key(database, load, _where_keys_come_from(paths, settings))
         keyring = Keyring(database, store_id=cast("bytes", rows[0][0]), load=load, now_us=_now_us)
     except (StoreKeyError, Unavailable) as error:
+        await database.close()
         raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
     blobs = LocalBlobs(paths.blobs)
     storage = Storage(

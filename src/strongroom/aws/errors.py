@@ -122,10 +122,19 @@ ERRORS: Mapping[str, tuple[int, str]] = {
 
 
 class S3Error(Exception):
-    """An answer that the client gets as an error document. `detail` values must never hold a secret."""
+    """An answer that the client gets as an error document. `detail` values must never hold a secret.
+
+    `setting`: of the server, for the operator's log only: the one to look at where a request was refused wrongly.
+    """
 
     def __init__(
-        self, code: str, message: str | None = None, *, headers: Mapping[str, str] | None = None, **detail: str
+        self,
+        code: str,
+        message: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        setting: str | None = None,
+        **detail: str,
     ) -> None:
         status, text = ERRORS[code]
         super().__init__(code)
@@ -133,6 +142,7 @@ class S3Error(Exception):
         self.status = status
         self.message = text if message is None else message
         self.headers: Mapping[str, str] = headers or {}
+        self.setting = setting
         self.detail: Mapping[str, str] = detail
 
     def __str__(self) -> str:

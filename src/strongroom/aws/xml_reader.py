@@ -53,10 +53,12 @@ def _parse(document: bytes) -> Element:
     # Each element takes some 100 bytes of memory and 4 bytes of document.
     if document.count(b"<") > MAX_TAGS:
         _malformed()
-    # The encoding is given, whatever the document declares: S3 reads UTF-8 only.
+    # Only UTF-8 is read, whatever a document declares; expat alone would still follow the marks of UTF-16.
+    if b"\0" in document:
+        _malformed()
     parser = DefusedXMLParser(encoding="utf-8", forbid_dtd=True)
     try:
-        parser.feed(document)
+        parser.feed(document.decode())
         root: Element = parser.close()
     except (ParseError, DefusedXmlException, ValueError):
         raise S3Error("MalformedXML") from None

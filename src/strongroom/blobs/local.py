@@ -103,8 +103,8 @@ class LocalBlobs:
         finally:
             os.close(descriptor)
 
-    async def delete(self, blob_id: BlobId) -> None:
-        await self._run(local_files.remove_blob, self._tree, blob_id)
+    async def delete(self, blob_id: BlobId) -> bool:
+        return await self._run(local_files.remove_unless_held, self._tree, blob_id)
 
     async def list(self) -> AsyncGenerator[ListedBlob, None]:
         shards = local_files.list_blobs(self._tree)

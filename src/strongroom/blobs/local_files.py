@@ -2,6 +2,7 @@
 
     DIRECTORY/ab/ab12...      a blob: the 32 hex digits of its id, under the first two
     DIRECTORY/tmp/...         files being written, each under an flock of its writer
+    DIRECTORY                 under an flock while somebody (a backup) holds the blobs
 
 Order of durability: write, fsync of the file, rename, fsync of the directory. The flock dies with its writer, so that
 any process can tell an abandoned file from one in use. Everything is opened relative to a directory's descriptor and
@@ -12,6 +13,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +25,12 @@ _SHARDS = tuple(f"{number:02x}" for number in range(256))
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 # A long blob goes to the disk as it arrives, or the last fsync would keep the client waiting for gigabytes.
 _UNSYNCED_BYTES = 128 << 20
+# Removals look at the lock for microseconds; who has it for longer is another holder.
+_HOLD_PATIENCE, _HOLD_POLL = 2.0, 0.01  # seconds
+
+
+class BlobsHeld(Exception):
+    """Somebody holds the blobs already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +154,40 @@ def remove_blob(tree: Tree, blob_id: BlobId) -> None:
     """
     with translated(), suppress(FileNotFoundError), _opened_shard(tree, blob_id) as shard:
         os.unlink(blob_id.hex(), dir_fd=shard)
+
+
+def remove_unless_held(tree: Tree, blob_id: BlobId) -> bool:
+    """`remove_blob`; False where somebody holds the blobs.
+
+    To look and then to remove is enough, though somebody may take hold in between: whoever does reads the index after
+    that, and a blob that is being removed was given up in the index before.
+    """
+    try:
+        fcntl.flock(tree.root, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(tree.root, fcntl.LOCK_UN)
+    remove_blob(tree, blob_id)
+    return True
+
+
+@contextmanager
+def held(tree: Tree) -> Iterator[None]:
+    """Meanwhile no process removes a blob that a row named. The kernel lets go when the holder dies. Raises BlobsHeld
+    where somebody holds them already.
+    """
+    # A descriptor of its own: an flock belongs to the open file, and this process's own removals must see it too.
+    with _opened(_open_directory(".", tree.root)) as descriptor:
+        end = time.monotonic() + _HOLD_PATIENCE
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise BlobsHeld("another backup is running") from None
+            time.sleep(_HOLD_POLL)
+        yield
 
 
 def list_blobs(tree: Tree) -> Iterator[Sequence[ListedBlob]]:

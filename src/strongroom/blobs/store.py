@@ -61,8 +61,11 @@ class BlobStore(Protocol):
         """Ciphertext bytes. Raises BlobMissing."""
         ...
 
-    async def delete(self, blob_id: BlobId) -> None:
-        """Remove it; a blob that is not there is no error (deleting twice is what a restart does)."""
+    async def delete(self, blob_id: BlobId) -> bool:
+        """Remove it; a blob that is not there is no error (deleting twice is what a restart does).
+
+        False: it stays for now, because a backup holds the blobs.
+        """
         ...
 
     def list(self) -> AsyncIterator[ListedBlob]: ...

@@ -19,6 +19,10 @@ class SchemaTooNew(Exception):
     """The database was written by a newer version. Nothing was changed."""
 
 
+class SchemaTooOld(Exception):
+    """The database was written by an older version, and only the start of a server migrates it. Nothing was changed."""
+
+
 def index_migrations() -> Mapping[int, str]:
     """Number -> SQL of the files in this package."""
     folder = resources.files("strongroom.database") / "migrations"
@@ -56,10 +60,19 @@ def schema_version(connection: sqlite3.Connection) -> int:
     return version
 
 
-def _refuse_newer(path: str, newest: int) -> None:
-    """On a read-only connection, which does not even checkpoint."""
+def require_newest(path: str | os.PathLike[str]) -> None:
+    """Refuse a database that this version does not work on as it stands. Raises SchemaTooNew, SchemaTooOld, Unavailable."""
+    newest = max(index_migrations())
+    if _refuse_newer(os.fspath(path), newest) < newest:
+        raise SchemaTooOld(
+            f"{os.fspath(path)} is of an older version: start the server once, which brings it up to date"
+        )
+
+
+def _refuse_newer(path: str, newest: int) -> int:
+    """The version found, on a read-only connection, which does not even checkpoint."""
     if not os.path.exists(path):
-        return
+        return 0
     with translated(), closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as connection:
         found = schema_version(connection)
     if found > newest:
@@ -67,6 +80,7 @@ def _refuse_newer(path: str, newest: int) -> None:
             f"{path} has schema {found}, and this version of Strongroom knows schemas up to {newest}: "
             "a downgrade is refused, start the newer version"
         )
+    return found
 
 
 def _apply(connection: sqlite3.Connection, number: int, script: str) -> None:

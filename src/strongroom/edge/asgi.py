@@ -80,6 +80,7 @@ class _Exchange:
     code: str | None = None
     error: BaseException | None = None
     reason: str | None = None
+    setting: str | None = None
 
 
 def application(edge: Edge) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
@@ -223,7 +224,7 @@ def respond(where: Route, answer: Answer) -> HttpResponse:
 
 
 def _error_response(error: S3Error, exchange: _Exchange) -> HttpResponse:
-    exchange.code = error.code
+    exchange.code, exchange.setting = error.code, error.setting
     if exchange.reason is None:
         exchange.reason = str(error.__cause__ or error.message) if error.status >= 500 else error.message
     headers = tuple((name.lower(), value) for name, value in error.headers.items())
@@ -361,7 +362,7 @@ def _record(exchange: _Exchange, seconds: float) -> None:
         "bytes_in": exchange.bytes_in,
         "bytes_out": exchange.bytes_out,
     }
-    for name in ("bucket", "key", "access_key_id", "code", "reason"):
+    for name in ("bucket", "key", "access_key_id", "code", "reason", "setting"):
         if (value := getattr(exchange, name)) is not None:
             fields[name] = value
     if exchange.error is not None:

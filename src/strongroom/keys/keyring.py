@@ -2,13 +2,15 @@
 
 A bucket is read from the index for every request, so that its settings are never older than the last commit of any
 worker; only the work of unsealing is remembered, and only for rows that are byte for byte the ones unsealed before.
-Workers follow a rotation of the store key by reading the keys again when a row names one that they do not have.
+Workers follow a rotation of the store key by reading the keys again when rows name others than they hold: a new key is
+found, and a retired one opens nothing any more.
 """
 
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import cast
 
@@ -58,7 +60,12 @@ class Keyring:
         remembered = self._opened.get(name)
         if remembered and remembered[0] == rows:
             return remembered[1]
-        bucket = self._open(rows)
+        try:
+            bucket = self._open(rows)
+        except StoreKeyError:
+            if await buckets.read_bucket(self._database, name) == rows:
+                raise
+            return await self.open_bucket(name)  # the key was retired since the rows were read
         self._opened[name] = (rows, bucket)
         if len(self._opened) > _REMEMBERED:
             self._opened.popitem(last=False)
@@ -68,10 +75,22 @@ class Keyring:
         self, *, prefix: str = "", prefix_below: str | None = None, after: str = "", limit: int
     ) -> list[OpenBucket]:
         """The first `limit` buckets after the name `after`. Raises as `open_bucket`."""
-        rows = await buckets.read_buckets(
-            self._database, prefix_from=prefix, prefix_below=prefix_below, after=after, limit=limit
+        read = partial(
+            buckets.read_buckets,
+            self._database,
+            prefix_from=prefix,
+            prefix_below=prefix_below,
+            after=after,
+            limit=limit,
         )
-        return [self._open(list(group)) for _, group in groupby(rows, key=lambda row: row[0])]
+        rows = await read()
+        while True:
+            try:
+                return [self._open(list(group)) for _, group in groupby(rows, key=lambda row: row[0])]
+            except StoreKeyError:
+                read_before, rows = rows, await read()
+                if rows == read_before:
+                    raise
 
     async def create_bucket(self, name: str, config: BucketConfig) -> bool:
         """Create a bucket with a first secret; False where the name is taken. Raises StoreKeyError, Unavailable."""
@@ -138,6 +157,7 @@ class Keyring:
         """A bucket from the rows of `metadata.buckets.read_bucket`."""
         bucket_row, bucket_id = rows[0][: buckets.BUCKET_WIDTH], cast("bytes", rows[0][0])
         secret_rows = [row[buckets.BUCKET_WIDTH :] for row in rows if row[buckets.BUCKET_WIDTH] is not None]
+        self._follow({cast("bytes", row[1]) for row in secret_rows})
         keys = {
             cast("int", row[0]): _keys(self._unseal(row, bucket_id), bucket_id, cast("int", row[0]))
             for row in secret_rows
@@ -146,6 +166,15 @@ class Keyring:
         if current is None:
             raise IntegrityError("a bucket names a version of its secret that does not exist")
         return OpenBucket(bucket=open_bucket(current.rows, bucket_row), keys=keys)
+
+    def _follow(self, named: set[StoreKeyId]) -> None:
+        """Hold no key longer than it is given: whoever got hold of a retired one must not be able to seal with it."""
+        if named != self._store_keys.keys():
+            try:
+                self._store_keys = self._load()
+            except StoreKeyError:
+                if not named <= self._store_keys.keys():
+                    raise
 
     def _store_key(self, identity: StoreKeyId) -> bytes:
         if identity not in self._store_keys:

@@ -1,13 +1,18 @@
 """Rotation of the store key and of bucket secrets, beside running servers, in steps that any next start can finish.
 
 A store key is rotated in this order: the new key durable; made primary; every bucket's secrets sealed anew under it and
-a fresh secret added, one transaction a bucket; the old key retired when nothing names it. So a leaked store key opens
-nothing that is written later, and a process that dies anywhere leaves a store that opens. What objects' rows name are
-versions of bucket secrets, so the work grows with the buckets and not with the objects.
+a fresh secret announced; that secret taken into use; the old key retired when nothing names it. So a leaked store key
+opens nothing that is written later, and a process that dies anywhere leaves a store that opens. Each step of a bucket
+is one transaction. What objects' rows name are versions of bucket secrets, so the work grows with the buckets and not
+with the objects.
+
+A secret is announced first and used after a pause, because a request opens its bucket and then reads rows: a row that
+somebody sealed in between under a secret that the request has not seen would look like damage to it.
 """
 
+import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
@@ -23,12 +28,16 @@ from strongroom.keys.store_keys import (
     create_key_file,
     load_key_files,
     remove_key_file,
+    remove_unfinished,
 )
 from strongroom.metadata.buckets import StaleBucket, check_unchanged, insert_secret, retire_secrets, update_bucket
 from strongroom.metadata.records import OpenBucket
 
+PAUSE = 2.0  # seconds; between opening its bucket and reading rows no request waits for anything but the processor
+_GIVEN = "given_store_key_ids"
+
 Progress = Callable[[int, int], None]
-"""Called with the number of buckets done and the number of all."""
+"""Called with the number of buckets done and the number of all, in each of the two passes."""
 
 
 class RotationRunning(Exception):
@@ -38,13 +47,14 @@ class RotationRunning(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:
     """What rotation works with. `directory`: where key files are made and retired; None where somebody else keeps the
-    keys.
+    keys. `pause`: seconds between announcing secrets and using them; 0 where no server runs.
     """
 
     database: Database
     keyring: Keyring
     load: LoadStoreKeys
     directory: Path | None
+    pause: float = PAUSE
 
 
 @contextmanager
@@ -64,43 +74,38 @@ def rotation_lock(directory: Path) -> Iterator[None]:
 async def rotate_store_key(rotation: Rotation, progress: Progress) -> StoreKeyId:
     """Bring a new store key into force and retire the old one; the new key's id.
 
-    A rotation that was interrupted is finished first. Raises StoreKeyError, Unavailable.
+    A rotation that was interrupted is finished first. Raises StoreKeyError, IntegrityError, Unavailable.
     """
     await finish_rotation(rotation, progress)
     old = await primary_store_key(rotation.database)
-    new = create_key_file(rotation.directory) if rotation.directory else _given_key(rotation, old)
+    new = create_key_file(rotation.directory) if rotation.directory else await _given_key(rotation, old)
     await _make_primary(rotation.database, old, new)
     await finish_rotation(rotation, progress)
     return new
 
 
-async def finish_rotation(rotation: Rotation, progress: Progress) -> bool:
-    """Do what is left of a rotation: nothing, mostly. True where there was something. Raises StoreKeyError,
-    Unavailable.
-    """
-    primary = await primary_store_key(rotation.database)
-    names = await _buckets_under_other_keys(rotation.database, primary)
-    for done, name in enumerate(names):
-        progress(done, len(names))
-        await _rotate_bucket(rotation, name, primary, reseal=True)
-    progress(len(names), len(names))
-    retired = await _retire_key_files(rotation, primary)
-    return bool(names) or retired
-
-
 async def rotate_bucket_secrets(rotation: Rotation, progress: Progress, *, only: str | None = None) -> int:
-    """A fresh secret for every bucket, or for one; how many there were. Old ones go when no row names them. Raises
-    StoreKeyError.
+    """A fresh secret for every bucket, or for one; how many there were. Old ones go when no row names them.
+
+    Raises StoreKeyError, IntegrityError, Unavailable.
     """
-    primary = await primary_store_key(rotation.database)
+    await finish_rotation(rotation, progress)
     rows = await rotation.database.read(
         "SELECT name FROM buckets WHERE ? IS NULL OR name = ? ORDER BY name", (only, only)
     )
-    for done, (name,) in enumerate(rows):
-        progress(done, len(rows))
-        await _rotate_bucket(rotation, cast("str", name), primary, reseal=False)
-    progress(len(rows), len(rows))
+    await _announce(rotation, [cast("str", name) for (name,) in rows], progress)
+    await _use_announced(rotation, progress)
     return len(rows)
+
+
+async def finish_rotation(rotation: Rotation, progress: Progress) -> bool:
+    """Do what is left of a rotation: nothing, mostly. True where there was something. Raises StoreKeyError,
+    IntegrityError, Unavailable.
+    """
+    announced = await _announce(rotation, await _buckets_under_other_keys(rotation.database), progress)
+    used = await _use_announced(rotation, progress)
+    retired = await _retire_key_files(rotation)
+    return bool(announced or used or retired)
 
 
 async def primary_store_key(database: Database) -> StoreKeyId:
@@ -116,67 +121,129 @@ async def _make_primary(database: Database, old: StoreKeyId, new: StoreKeyId) ->
     await database.transact(write)
 
 
-async def _buckets_under_other_keys(database: Database, primary: StoreKeyId) -> list[str]:
-    rows = await database.read(
-        "SELECT DISTINCT b.name FROM bucket_secrets s JOIN buckets b ON b.bucket_id = s.bucket_id"
-        " WHERE s.store_key_id <> ? ORDER BY b.name",
-        (primary,),
-    )
-    return [cast("str", name) for (name,) in rows]
+# --- the two passes
 
 
-async def _rotate_bucket(rotation: Rotation, name: str, primary: StoreKeyId, *, reseal: bool) -> None:
-    """One bucket, one transaction: old secrets under the primary key (`reseal`), a new secret, the row under that."""
-    while True:
-        bucket = await rotation.keyring.open_bucket(name)
-        if bucket is None:
-            return  # deleted meanwhile, and its secrets with it
+async def _announce(rotation: Rotation, names: Sequence[str], progress: Progress) -> int:
+    """The first pass: all of a bucket under the primary key, and a fresh secret beside what it has."""
+    primary = await primary_store_key(rotation.database)
+
+    def announce(tx: Connection, bucket: OpenBucket) -> None:
+        rows = tx.execute(
+            "SELECT version, store_key_id, sealed FROM bucket_secrets WHERE bucket_id = ? AND store_key_id <> ?",
+            (bucket.bucket_id, primary),
+        )
+        for row in rows:
+            tx.execute(
+                "UPDATE bucket_secrets SET store_key_id = ?, sealed = ? WHERE bucket_id = ? AND version = ?",
+                (primary, rotation.keyring.reseal_secret(row, bucket.bucket_id, primary), bucket.bucket_id, row[0]),
+            )
+        fresh = rotation.keyring.new_secret(bucket.bucket_id, max(bucket.keys) + 1, primary)
+        insert_secret(tx, bucket.bucket_id, fresh.version, primary, fresh.sealed)
+
+    await _each(rotation, names, announce, progress)
+    return len(names)
+
+
+async def _use_announced(rotation: Rotation, progress: Progress) -> int:
+    """The second pass: from now on everything is sealed under the announced secrets; those that no row names go."""
+    names = await _buckets_with_announced_secrets(rotation.database)
+    if names:
+        await asyncio.sleep(rotation.pause)
+
+    def use(tx: Connection, bucket: OpenBucket) -> None:
+        newest = max(bucket.keys)
+        update_bucket(tx, bucket, config=bucket.config, secret=(newest, bucket.keys[newest]))
+        retire_secrets(tx, bucket.bucket_id, current=newest)
+
+    await _each(rotation, names, use, progress)
+    return len(names)
+
+
+async def _each(
+    rotation: Rotation, names: Sequence[str], change: Callable[[Connection, OpenBucket], None], progress: Progress
+) -> None:
+    for done, name in enumerate(names):
+        progress(done, len(names))
+        await _change_bucket(rotation, name, change)
+    progress(len(names), len(names))
+
+
+async def _change_bucket(rotation: Rotation, name: str, change: Callable[[Connection, OpenBucket], None]) -> None:
+    """One transaction that holds only while the bucket is as `change` sees it."""
+    while bucket := await rotation.keyring.open_bucket(name):  # None: deleted meanwhile, and its secrets with it
+
+        def guarded(tx: Connection, bucket: OpenBucket = bucket) -> None:
+            check_unchanged(tx, bucket)
+            change(tx, bucket)
+
         try:
-            await rotation.database.transact(_change(rotation.keyring, bucket, primary, reseal=reseal))
+            await rotation.database.transact(guarded)
         except StaleBucket:
             continue
         return
 
 
-def _change(keyring: Keyring, bucket: OpenBucket, primary: StoreKeyId, *, reseal: bool) -> Callable[[Connection], None]:
-    secret = keyring.new_secret(bucket.bucket_id, max(bucket.keys) + 1, primary)
-
-    def change(tx: Connection) -> None:
-        check_unchanged(tx, bucket)
-        if reseal:
-            rows = tx.execute(
-                "SELECT version, store_key_id, sealed FROM bucket_secrets WHERE bucket_id = ? AND store_key_id <> ?",
-                (bucket.bucket_id, primary),
-            )
-            for row in rows:
-                tx.execute(
-                    "UPDATE bucket_secrets SET store_key_id = ?, sealed = ? WHERE bucket_id = ? AND version = ?",
-                    (primary, keyring.reseal_secret(row, bucket.bucket_id, primary), bucket.bucket_id, row[0]),
-                )
-        insert_secret(tx, bucket.bucket_id, secret.version, primary, secret.sealed)
-        update_bucket(tx, bucket, config=bucket.config, secret=(secret.version, secret.keys))
-        retire_secrets(tx, bucket.bucket_id, current=secret.version)
-
-    return change
+async def _buckets_under_other_keys(database: Database) -> list[str]:
+    rows = await database.read(
+        "SELECT DISTINCT b.name FROM bucket_secrets s JOIN buckets b ON b.bucket_id = s.bucket_id"
+        " WHERE s.store_key_id <> ? ORDER BY b.name",
+        (await primary_store_key(database),),
+    )
+    return [cast("str", name) for (name,) in rows]
 
 
-async def _retire_key_files(rotation: Rotation, primary: StoreKeyId) -> bool:
+async def _buckets_with_announced_secrets(database: Database) -> list[str]:
+    rows = await database.read(
+        "SELECT DISTINCT b.name FROM bucket_secrets s JOIN buckets b ON b.bucket_id = s.bucket_id"
+        " WHERE s.version > b.secret_version ORDER BY b.name"
+    )
+    return [cast("str", name) for (name,) in rows]
+
+
+# --- store keys
+
+
+async def _retire_key_files(rotation: Rotation) -> bool:
     """Remove key files that nothing names: of rotated keys, and of a rotation that died before its key came into force."""
     if rotation.directory is None:
         return False
+    remove_unfinished(rotation.directory)
     rows = await rotation.database.read("SELECT DISTINCT store_key_id FROM bucket_secrets")
-    named = {row[0] for row in rows} | {primary}
+    named = {row[0] for row in rows} | {await primary_store_key(rotation.database)}
     unused = [identity for identity in load_key_files(rotation.directory) if identity not in named]
     for identity in unused:
         remove_key_file(rotation.directory, identity)
     return bool(unused)
 
 
-def _given_key(rotation: Rotation, old: StoreKeyId) -> StoreKeyId:
+async def record_given_keys(rotation: Rotation) -> None:
+    """Note which keys a server was started with: a rotation must not bring one into force that its workers lack."""
+    given = b"".join(rotation.load())
+    if await rotation.database.read("SELECT 1 FROM store WHERE name = ? AND value = ?", (_GIVEN, given)):
+        return
+
+    def write(tx: Connection) -> None:
+        tx.execute(
+            "INSERT INTO store (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            (_GIVEN, given),
+        )
+
+    await rotation.database.transact(write)
+
+
+async def _given_key(rotation: Rotation, old: StoreKeyId) -> StoreKeyId:
     """The newest of the keys that somebody else keeps, which must be another one than the primary."""
     newest = next(iter(rotation.load()))
     if newest == old:
         raise StoreKeyError(
-            f"the store key given is the one in force ({old.hex()}): give the new one, and the old one as the previous one, and restart"
+            f"the store key given is the one in force ({old.hex()}): give the server the new one, and this one as the previous one, and restart it"
+        )
+    rows = await rotation.database.read("SELECT value FROM store WHERE name = ?", (_GIVEN,))
+    given = cast("bytes", rows[0][0]) if rows else b""
+    if newest not in {given[start : start + len(newest)] for start in range(0, len(given), len(newest))}:
+        raise StoreKeyError(
+            f"the server was not started with the new store key ({newest.hex()}) and could not read what comes under it:"
+            " restart it with the new key, and the old one as the previous one, and rotate then"
         )
     return newest

@@ -81,6 +81,12 @@ def create_key_file(directory: Path) -> StoreKeyId:
     return identity
 
 
+def remove_unfinished(directory: Path) -> None:
+    """Remove what `create_key_file` left behind where it was killed; nobody else may be at it."""
+    for left in directory.glob("*.new"):
+        left.unlink(missing_ok=True)
+
+
 def remove_key_file(directory: Path, identity: StoreKeyId) -> None:
     """Remove a retired key; its absence is no error."""
     (directory / (identity.hex() + SUFFIX)).unlink(missing_ok=True)

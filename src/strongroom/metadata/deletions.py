@@ -65,6 +65,12 @@ async def due(database: Database, *, now_us: int, limit: int) -> list[bytes]:
     return [cast("bytes", blob_id) for (blob_id,) in rows]
 
 
+async def waiting(database: Database) -> int:
+    """How many blobs are queued and not deleted yet."""
+    rows = await database.read("SELECT count(*) FROM blobs WHERE delete_after_us IS NOT NULL AND deleted_us IS NULL")
+    return cast("int", rows[0][0])
+
+
 def bury(tx: Connection, blob_ids: Iterable[bytes], *, now_us: int) -> None:
     """The files are gone; the rows stay as tombstones until `TOMBSTONE_US` later."""
     for blob_id in blob_ids:

@@ -9,6 +9,7 @@ commits the failure.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import compress
 
 from strongroom.blobs.store import BlobId
 from strongroom.database.database import Connection
@@ -25,28 +26,33 @@ _SCAN_EVERY = 24 * 3600.0  # seconds
 @dataclass(frozen=True, slots=True)
 class Collected:
     """`orphans`: blobs condemned; `orphan_bytes`: their ciphertext bytes; `temporary`: abandoned files removed;
-    `deleted`: blobs deleted.
+    `deleted`: blobs deleted; `waiting`: blobs whose grace has not passed, or that a backup holds.
     """
 
     orphans: int
     orphan_bytes: int
     temporary: int
     deleted: int
+    waiting: int
 
 
 async def delete_due(storage: Storage) -> int:
-    """Delete the blobs whose grace has passed; how many. Raises Unavailable, StorageUnavailable."""
+    """Delete the blobs whose grace has passed, unless a backup holds them; how many. Raises Unavailable,
+    StorageUnavailable.
+    """
     deleted = 0
     while blob_ids := await deletions.due(storage.database, now_us=storage.now_us(), limit=_BATCH):
-        await asyncio.gather(*(storage.blobs.delete(BlobId(blob_id)) for blob_id in blob_ids))
-        now_us = storage.now_us()
+        is_gone = await asyncio.gather(*(storage.blobs.delete(BlobId(blob_id)) for blob_id in blob_ids))
+        gone, now_us = list(compress(blob_ids, is_gone)), storage.now_us()
 
-        def bury(tx: Connection, blob_ids: list[bytes] = blob_ids, now_us: int = now_us) -> None:
-            deletions.bury(tx, blob_ids, now_us=now_us)
+        def bury(tx: Connection, gone: list[bytes] = gone, now_us: int = now_us) -> None:
+            deletions.bury(tx, gone, now_us=now_us)
 
         await storage.database.transact(bury, frees_space=True)
-        metrics.count_deleted_blobs(len(blob_ids))
-        deleted += len(blob_ids)
+        metrics.count_deleted_blobs(len(gone))
+        deleted += len(gone)
+        if len(gone) < len(blob_ids):
+            break
     return deleted
 
 
@@ -87,7 +93,8 @@ async def collect(
     temporary = await remove_abandoned()
     orphans, orphan_bytes = await condemn_orphans(storage, age=age)
     await _forget_uploads(storage)
-    return Collected(orphans, orphan_bytes, temporary, await delete_due(storage))
+    deleted = await delete_due(storage)
+    return Collected(orphans, orphan_bytes, temporary, deleted, await deletions.waiting(storage.database))
 
 
 async def maintain(storage: Storage, remove_abandoned: Callable[[], Awaitable[int]]) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from strongroom.aws.checksums import Expected, parse_algorithm
 from strongroom.aws.errors import S3Error
+from strongroom.crypto.customer_key import CustomerKey
 from strongroom.database.database import Connection
 from strongroom.identity.call import Answer, AuthorizedCall, Body
 from strongroom.metadata.objects import get_version, put_version
@@ -24,7 +25,7 @@ from strongroom.s3.encryption import response_members
 from strongroom.s3.encryption_headers import Choice, choose_encryption, names_encryption, source_customer_key
 from strongroom.s3.find_object import find_object
 from strongroom.s3.get_object import open_object
-from strongroom.s3.object_keys import ObjectKey, new_object_key, sealed_anew
+from strongroom.s3.object_keys import OTHER_KEY, ObjectKey, new_object_key, sealed_anew
 from strongroom.s3.put_object import commit_object
 from strongroom.s3.read_body import plaintext, slices
 from strongroom.s3.requests import (
@@ -66,8 +67,8 @@ class Source:
         return {"CopySourceVersionId": member["VersionId"]} if member else {}
 
 
-async def open_source(call: AuthorizedCall, storage: Storage) -> Source:
-    """The source of CopyObject or UploadPartCopy. Raises S3Error, IntegrityError."""
+async def open_source(call: AuthorizedCall, storage: Storage, *, target_key: CustomerKey | None = None) -> Source:
+    """The source of CopyObject (`target_key`: its target's) or UploadPartCopy. Raises S3Error, IntegrityError."""
     wanted = parse_copy_source(call.input["CopySource"])
     customer_key = source_customer_key(call)
     bucket = await open_named_bucket(storage, wanted.bucket, call.input.get("ExpectedSourceBucketOwner"))
@@ -80,7 +81,11 @@ async def open_source(call: AuthorizedCall, storage: Storage) -> Source:
                 "The source of a copy request may not specifically refer to a delete marker by version id.",
             ) from error
         raise
-    key = open_object(bucket, version, customer_key)
+    # Who changes a key and names the new one on both sides has changed it before, and is told so (minio#5625).
+    is_new_key = customer_key is not None and target_key is not None and customer_key.same_as(target_key)
+    onto_itself = (wanted.bucket, wanted.key) == (call.input["Bucket"], call.input["Key"])
+    wrong_key = S3Error("InvalidRequest", OTHER_KEY) if is_new_key and onto_itself else None
+    key = open_object(bucket, version, customer_key, wrong_key=wrong_key)
     check_copy_source(
         preconditions(call.input, "CopySource"),
         etag=version.quoted_etag,
@@ -158,7 +163,7 @@ async def copy_object(call: AuthorizedCall, storage: Storage) -> Answer:
 async def _open_source_for(call: AuthorizedCall, storage: Storage, chosen: Choice) -> Source:
     """The source; whatever goes wrong with it, the target's key is zeroed."""
     try:
-        return await open_source(call, storage)
+        return await open_source(call, storage, target_key=chosen.customer_key)
     except BaseException:
         if chosen.customer_key:
             chosen.customer_key.zero()

@@ -178,9 +178,12 @@ def _managed(method: str) -> ChosenSseS3:
 def _material(customer: CustomerHeaders, *, secure: bool) -> bytearray:
     """The key's bytes, of any length, after every check but that of the length."""
     if not secure:
-        raise _invalid(
+        raise S3Error(
+            "InvalidArgument",
             "Requests specifying Server Side Encryption with Customer provided keys must be made over a secure "
-            "connection."
+            "connection.",
+            setting="trusted_proxies",
+            ArgumentName=_SSE,
         )
     if customer.algorithm is None:
         raise _requires("a valid encryption algorithm")

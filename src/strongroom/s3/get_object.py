@@ -13,9 +13,9 @@ from strongroom.s3.attributes import content_members, response_overrides
 from strongroom.s3.checksum_values import checksum_members, open_values
 from strongroom.s3.conditions import check_read
 from strongroom.s3.encryption import response_members
-from strongroom.s3.encryption_headers import read_customer_key, refuse_encryption_headers
+from strongroom.s3.encryption_headers import read_customer_key
 from strongroom.s3.find_object import find_object
-from strongroom.s3.multipart import check_requested_part
+from strongroom.s3.multipart import requested_part
 from strongroom.s3.object_keys import ObjectKey, unseal
 from strongroom.s3.ranges import parse_range
 from strongroom.s3.read_body import all_parts, plaintext, primed, slices
@@ -54,7 +54,6 @@ async def head_object(call: AuthorizedCall, storage: Storage) -> Answer:
 async def _head(
     call: AuthorizedCall, storage: Storage
 ) -> tuple[OpenBucket, ObjectVersion, ObjectKey, dict[str, Any], Extent]:
-    refuse_encryption_headers(call)
     bucket = await open_bucket(storage, call)
     name = object_key_name(call)
     customer_key = read_customer_key(call)
@@ -79,7 +78,13 @@ async def _head(
     return bucket, version, key, output, extent
 
 
-def open_object(bucket: OpenBucket, version: ObjectVersion, customer_key: CustomerKey | None) -> ObjectKey:
+def open_object(
+    bucket: OpenBucket,
+    version: ObjectVersion,
+    customer_key: CustomerKey | None,
+    *,
+    wrong_key: S3Error | None = None,
+) -> ObjectKey:
     """The key of a version's row. Raises S3Error (SSE-C: no key, a wrong one, one too many), IntegrityError."""
     assert version.encryption is not None
     return unseal(
@@ -88,6 +93,7 @@ def open_object(bucket: OpenBucket, version: ObjectVersion, customer_key: Custom
         object_id=version.object_id,
         secret_version=version.secret_version,
         customer_key=customer_key,
+        wrong_key=wrong_key,
     )
 
 
@@ -135,14 +141,8 @@ async def _extent(call: AuthorizedCall, storage: Storage, bucket: OpenBucket, ve
         return Extent(first=wanted[0], last=wanted[1], partial=True)
     if header is not None:
         raise S3Error("InvalidRequest", "Cannot specify both Range header and partNumber query parameter")
-    check_requested_part(part_number, version.part_count)
-    parts = await all_parts(storage, bucket, version)
-    offset = 0
-    for part in parts:
-        if max(part.part_number, 1) == part_number:  # the only part of a single PUT is kept as 0 and asked for as 1
-            return Extent(first=offset, last=offset + part.size - 1, partial=part.size > 0, part=part)
-        offset += part.size
-    raise S3Error("InvalidPartNumber", ActualPartCount=str(len(parts)), PartNumberRequested=str(part_number))
+    part, offset = requested_part(part_number, await all_parts(storage, bucket, version))
+    return Extent(first=offset, last=offset + part.size - 1, partial=part.size > 0, part=part)
 
 
 def _checksums(version: ObjectVersion, key: ObjectKey, extent: Extent) -> dict[str, str]:

@@ -8,13 +8,13 @@ from strongroom.metadata.records import SseC, Upload
 from strongroom.metadata.uploads import get_upload, list_parts, list_uploads
 from strongroom.s3.buckets import owner_id
 from strongroom.s3.checksum_values import checksum_members, open_values
-from strongroom.s3.encryption_headers import read_customer_key, refuse_encryption_headers
+from strongroom.s3.encryption_headers import read_customer_key
 from strongroom.s3.list_objects import encoder, fill, page_size
 from strongroom.s3.listing import Fold, Seek
 from strongroom.s3.object_keys import ObjectKey, unseal
 from strongroom.s3.requests import moment, object_key_name
 from strongroom.s3.storage import Storage, open_bucket
-from strongroom.s3.upload_parts import KEY_EXPECTED, OTHER_KEY, no_such_upload
+from strongroom.s3.upload_parts import KEY_EXPECTED, no_such_upload
 
 MAX_PARTS = 1000  # of one page
 
@@ -68,7 +68,6 @@ async def list_multipart_uploads(call: AuthorizedCall, storage: Storage) -> Answ
 
 async def list_upload_parts(call: AuthorizedCall, storage: Storage) -> Answer:
     bucket = await open_bucket(storage, call)
-    refuse_encryption_headers(call)
     key, upload_id = object_key_name(call), call.input["UploadId"]
     customer_key = read_customer_key(call)
     marker, limit = _number(call, "PartNumberMarker", "part-number-marker", 0), _limit(call)

@@ -26,14 +26,19 @@ def check_part_number(number: int) -> None:
         )
 
 
-def check_requested_part(number: int, part_count: int) -> None:
-    """`partNumber` of GetObject and HeadObject; an object that was not uploaded in parts has one.
+def requested_part(number: int, parts: Iterable[Part]) -> tuple[Part, int]:
+    """The part that `partNumber` of GetObject and HeadObject names, and its plaintext offset in the object.
 
+    Parts keep the numbers of their upload, which may have gaps; a single PUT is kept as part 0 and asked for as 1.
     Raises InvalidArgument, InvalidPartNumber (416).
     """
     check_part_number(number)
-    if number > max(part_count, 1):
-        raise S3Error("InvalidPartNumber", ActualPartCount=str(max(part_count, 1)), PartNumberRequested=str(number))
+    offset = count = 0
+    for part in parts:
+        if max(part.part_number, 1) == number:
+            return part, offset
+        offset, count = offset + part.size, count + 1
+    raise S3Error("InvalidPartNumber", ActualPartCount=str(count), PartNumberRequested=str(number))
 
 
 def select_parts(

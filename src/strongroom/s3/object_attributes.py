@@ -6,7 +6,7 @@ from strongroom.aws.errors import S3Error
 from strongroom.identity.call import Answer, AuthorizedCall
 from strongroom.metadata.records import ObjectVersion, Part
 from strongroom.s3.checksum_values import checksum_members, open_values
-from strongroom.s3.encryption_headers import read_customer_key, refuse_encryption_headers
+from strongroom.s3.encryption_headers import read_customer_key
 from strongroom.s3.find_object import find_object
 from strongroom.s3.get_object import check_conditions, open_object
 from strongroom.s3.object_keys import ObjectKey
@@ -19,7 +19,6 @@ _MAX_PARTS = 1000
 
 
 async def get_object_attributes(call: AuthorizedCall, storage: Storage) -> Answer:
-    refuse_encryption_headers(call)
     bucket = await open_bucket(storage, call)
     name = object_key_name(call)
     wanted = _wanted(call)

@@ -20,6 +20,7 @@ WRONG_KEY = (
     "Requests specifying Server Side Encryption with Customer provided keys must provide the correct secret key."
 )
 KEY_NEEDED = "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object."
+OTHER_KEY = "The provided encryption parameters did not match the ones used originally."
 KEY_NOT_APPLICABLE = "The encryption parameters are not applicable to this object."
 
 

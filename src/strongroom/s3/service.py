@@ -19,6 +19,7 @@ from strongroom.s3.buckets import (
 )
 from strongroom.s3.copy_object import copy_object
 from strongroom.s3.delete_object import delete_object, delete_objects
+from strongroom.s3.encryption_headers import refuse_encryption_headers
 from strongroom.s3.get_object import get_object, head_object
 from strongroom.s3.list_objects import list_object_versions, list_objects, list_objects_v2
 from strongroom.s3.list_uploads import list_multipart_uploads, list_upload_parts
@@ -37,6 +38,9 @@ from strongroom.s3.upload_parts import upload_part, upload_part_copy
 from strongroom.s3.uploads import abort_multipart_upload, complete_multipart_upload, create_multipart_upload
 
 Operation = Callable[[AuthorizedCall, Storage], Awaitable[Answer]]
+
+# Every other operation refuses x-amz-server-side-encryption: a client that sends it believes that it has an effect.
+_CHOOSES_ENCRYPTION = frozenset({"CopyObject", "CreateMultipartUpload", "PutObject"})
 
 OPERATIONS: Mapping[str, Operation] = {
     "AbortMultipartUpload": abort_multipart_upload,
@@ -82,6 +86,8 @@ def handlers(storage: Storage) -> Mapping[str, Handler]:
 
 async def _answer(operation: Operation, storage: Storage, call: AuthorizedCall) -> Answer:
     """What the stores cannot do just now is 503, and nothing was changed; the cause is for the log."""
+    if call.operation not in _CHOOSES_ENCRYPTION:
+        refuse_encryption_headers(call)
     try:
         return await operation(call, storage)
     except StorageUnavailable as error:

@@ -15,14 +15,13 @@ from strongroom.s3.copy_object import open_source, read_source
 from strongroom.s3.encryption import response_members
 from strongroom.s3.encryption_headers import part_customer_key
 from strongroom.s3.multipart import check_part_number
-from strongroom.s3.object_keys import ObjectKey, unseal
+from strongroom.s3.object_keys import OTHER_KEY, ObjectKey, unseal
 from strongroom.s3.ranges import parse_copy_source_range
 from strongroom.s3.requests import MAX_PUT, moment, object_key_name, payload
 from strongroom.s3.storage import Storage, commit, open_bucket
 from strongroom.s3.write_body import Written, write_body
 
 KEY_EXPECTED = "The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters."
-OTHER_KEY = "The provided encryption parameters did not match the ones used originally."
 _TYPE_MISMATCH = "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}"
 
 

@@ -39,13 +39,13 @@ from strongroom.s3.acl import check_acl
 from strongroom.s3.attributes import attributes_of
 from strongroom.s3.checksum_values import DEFAULT, open_values, seal_values
 from strongroom.s3.encryption import response_members
-from strongroom.s3.encryption_headers import choose_encryption, read_customer_key, refuse_encryption_headers
+from strongroom.s3.encryption_headers import choose_encryption, read_customer_key
 from strongroom.s3.multipart import check_object_size, multipart_etag, select_parts
-from strongroom.s3.object_keys import ObjectKey, new_object_key, unseal
+from strongroom.s3.object_keys import OTHER_KEY, ObjectKey, new_object_key, unseal
 from strongroom.s3.read_body import pages_of
 from strongroom.s3.requests import check_write_conditions, object_key_name
 from strongroom.s3.storage import Storage, commit, open_bucket
-from strongroom.s3.upload_parts import KEY_EXPECTED, OTHER_KEY, no_such_upload
+from strongroom.s3.upload_parts import KEY_EXPECTED, no_such_upload
 
 _ALGORITHM_ALONE = "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header."
 
@@ -123,7 +123,6 @@ class _Wanted:
 async def complete_multipart_upload(call: AuthorizedCall, storage: Storage) -> Answer:
     bucket = await open_bucket(storage, call)
     key, upload_id = object_key_name(call), call.input["UploadId"]
-    refuse_encryption_headers(call)
     customer_key = read_customer_key(call)
     wanted = _Wanted(
         listed=call.input.get("MultipartUpload", {}).get("Parts", []),

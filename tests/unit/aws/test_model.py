@@ -9,6 +9,10 @@ MODEL = load_s3_model()
 OFFICIAL = Loader().load_service_model("s3", "service-2")
 
 
+def operation_of(name):
+    return MODEL.operations[name]
+
+
 def test_model__holds_every_operation_of_the_official_one():
     assert list(MODEL.operations) == sorted(OFFICIAL["operations"])
     assert len(MODEL.operations) >= 116
@@ -24,7 +28,7 @@ def test_corrections__each_changes_something_and_says_why(correction):
 
 
 def test_model__put_object():
-    operation = MODEL.operations["PutObject"]
+    operation = operation_of("PutObject")
     assert (operation.method, operation.path, operation.query) == ("PUT", "/{Bucket}/{Key+}", ())
     assert operation.status == 200
     assert operation.input.payload == "Body"
@@ -40,7 +44,7 @@ def test_model__literal_and_required_query_and_headers():
 
 
 def test_model__an_unknown_region_is_not_malformed_xml():
-    shape = MODEL.operations["CreateBucket"].input.members["CreateBucketConfiguration"].shape
+    shape = operation_of("CreateBucket").input.members["CreateBucketConfiguration"].shape
     assert not shape.members["LocationConstraint"].shape.enum
 
 

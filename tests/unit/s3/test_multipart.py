@@ -8,8 +8,8 @@ from strongroom.s3.multipart import (
     MIN_PART_BYTES,
     check_object_size,
     check_part_number,
-    check_requested_part,
     multipart_etag,
+    requested_part,
     select_parts,
 )
 
@@ -130,7 +130,7 @@ def test_part_number(number):
 
 @pytest.mark.parametrize("number", [0, -1, 10_001, 2**70])
 def test_part_number_out_of_range(number):
-    for check in (check_part_number, lambda number: check_requested_part(number, 5)):
+    for check in (check_part_number, lambda number: requested_part(number, [part(1)])):
         with pytest.raises(S3Error) as caught:
             check(number)
         assert (caught.value.code, caught.value.status) == ("InvalidArgument", 400)
@@ -138,15 +138,18 @@ def test_part_number_out_of_range(number):
         assert caught.value.detail == {"ArgumentName": "partNumber", "ArgumentValue": str(number)}
 
 
-@pytest.mark.parametrize(("number", "count"), [(1, 0), (1, 1), (2, 2), (10_000, 10_000)])
-def test_requested_part(number, count):
-    check_requested_part(number, count)
+def test_requested_part():
+    parts = [part(number) for number in (1, 2, 5, 10_000)]  # a gap is no reason to renumber
+    for position, each in enumerate(parts):
+        assert requested_part(each.part_number, parts) == (each, position * MIN_PART_BYTES)
+    single = part(0, 7)
+    assert requested_part(1, [single]) == (single, 0)
 
 
-@pytest.mark.parametrize(("number", "count", "actual"), [(2, 0, "1"), (2, 1, "1"), (10, 2, "2")])
-def test_requested_part_beyond_the_last(number, count, actual):
+@pytest.mark.parametrize(("number", "parts"), [(2, [0]), (2, [1]), (3, [1, 2, 5]), (10, [1, 2])])
+def test_requested_part_that_is_not_there(number, parts):
     with pytest.raises(S3Error) as caught:
-        check_requested_part(number, count)
+        requested_part(number, [part(each) for each in parts])
     assert (caught.value.code, caught.value.status) == ("InvalidPartNumber", 416)
     assert caught.value.message == "The requested partnumber is not satisfiable"
-    assert caught.value.detail == {"ActualPartCount": actual, "PartNumberRequested": str(number)}
+    assert caught.value.detail == {"ActualPartCount": str(len(parts)), "PartNumberRequested": str(number)}
