@@ -1,6 +1,8 @@
 """Fixtures that need the real server: one for each test process, a bucket of its own for each test."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,24 @@ from tests.harness import Server, running, unique_bucket
 # The machine that runs the tests is busy with the others of them.
 settings.register_profile("strongroom", deadline=None)
 settings.load_profile("strongroom")
+
+
+ALLOWED_SKIPS = {
+    line.split()[0]
+    for line in Path(__file__).with_name("allowed_skips.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """In CI a skipped test is a failure, unless `allowed_skips.txt` names it."""
+    report: pytest.TestReport = yield
+    skipped = report.skipped and not hasattr(report, "wasxfail")
+    if skipped and os.environ.get("CI") and item.nodeid.partition("[")[0] not in ALLOWED_SKIPS:
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI, and tests/allowed_skips.txt does not name it: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session")

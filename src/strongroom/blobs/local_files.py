@@ -55,7 +55,7 @@ def open_tree(directory: str) -> Tree:
         if any(below):
             os.fsync(root)
         if missing:
-            with _opened(_open_directory(os.path.dirname(directory) or ".")) as parent:
+            with opened(_open_directory(os.path.dirname(directory) or ".")) as parent:
                 os.fsync(parent)
         return Tree(root, _open_directory(_TEMPORARY, root))
     except BaseException:
@@ -146,6 +146,26 @@ def read_block(descriptor: int, start: int, stop: int) -> bytes:
     return block
 
 
+@contextmanager
+def new_blob_file(tree: Tree, blob_id: BlobId) -> Iterator[int]:
+    """A descriptor to write a blob's copy to, under its name from the start. For a store that nobody serves yet. Raises
+    StorageUnavailable.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with translated(), _opened_shard(tree, blob_id) as shard:
+        descriptor = os.open(blob_id.hex(), flags, 0o600, dir_fd=shard)
+    with opened(descriptor):
+        os.fchmod(descriptor, 0o600)
+        yield descriptor
+
+
+def sync_shards(tree: Tree) -> None:
+    """Make every name below durable. Raises StorageUnavailable."""
+    for name in _SHARDS:
+        with translated(), opened(_open_directory(name, tree.root)) as shard:
+            os.fsync(shard)
+
+
 def remove_blob(tree: Tree, blob_id: BlobId) -> None:
     """Remove the blob if it is there. Raises StorageUnavailable.
 
@@ -177,7 +197,7 @@ def held(tree: Tree) -> Iterator[None]:
     where somebody holds them already.
     """
     # A descriptor of its own: an flock belongs to the open file, and this process's own removals must see it too.
-    with _opened(_open_directory(".", tree.root)) as descriptor:
+    with opened(_open_directory(".", tree.root)) as descriptor:
         end = time.monotonic() + _HOLD_PATIENCE
         while True:
             try:
@@ -193,7 +213,7 @@ def held(tree: Tree) -> Iterator[None]:
 def list_blobs(tree: Tree) -> Iterator[Sequence[ListedBlob]]:
     """All blobs, a directory at a time; what has no blob's name or is no regular file is passed over."""
     for name in _SHARDS:
-        with translated(), _opened(_open_directory(name, tree.root)) as shard, os.scandir(shard) as entries:
+        with translated(), opened(_open_directory(name, tree.root)) as shard, os.scandir(shard) as entries:
             blobs = [blob for entry in entries if (blob := _listed(entry, name)) is not None]
         yield blobs
 
@@ -217,7 +237,7 @@ def translated() -> Iterator[None]:
 
 
 @contextmanager
-def _opened(descriptor: int) -> Iterator[int]:
+def opened(descriptor: int) -> Iterator[int]:
     try:
         yield descriptor
     finally:
@@ -229,7 +249,7 @@ def _open_directory(name: str, parent: int | None = None) -> int:
 
 
 def _opened_shard(tree: Tree, blob_id: BlobId) -> AbstractContextManager[int]:
-    return _opened(_open_directory(_shard_of(blob_id), tree.root))
+    return opened(_open_directory(_shard_of(blob_id), tree.root))
 
 
 def _shard_of(blob_id: BlobId) -> str:
@@ -273,7 +293,7 @@ def _removed_if_abandoned(name: str, temporary: int) -> bool:
         descriptor = os.open(name, os.O_WRONLY | os.O_NOFOLLOW, dir_fd=temporary)
     except FileNotFoundError:  # published since
         return False
-    with _opened(descriptor):
+    with opened(descriptor):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.unlink(name, dir_fd=temporary)  # a name is never used again: that file or, once published, none

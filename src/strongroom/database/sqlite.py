@@ -8,8 +8,9 @@ connections do not survive one.
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 from strongroom.database.database import Connection, Row, Unavailable, Value
@@ -76,6 +77,11 @@ class SqliteDatabase:
         self._check_open()
         with translated():
             return cast("int", self._reader.execute("PRAGMA data_version").fetchall()[0][0])
+
+    def damage(self) -> list[str]:
+        """What is wrong with the file as a database, index entries included (PRAGMA integrity_check). Reads all of it."""
+        found = [cast("str", row[0]) for row in self.read_sync("PRAGMA integrity_check")]
+        return [] if found == ["ok"] else found
 
     async def transact(self, function: Callable[[Connection], T], *, frees_space: bool = False) -> T:
         self._check_open()
@@ -153,6 +159,14 @@ def backup(
         reader.backup(copy, pages=_BACKUP_PAGES, progress=report)
         reader.execute("ROLLBACK")
     fsync_directory(os.path.dirname(destination) or ".")
+
+
+@contextmanager
+def read_copy(path: str | os.PathLike[str]) -> Iterator[Callable[[str, Sequence[Value]], list[Row]]]:
+    """Read a finished copy, which nobody writes, and leave no files beside it. Raises Unavailable."""
+    uri = f"{Path(path).absolute().as_uri()}?mode=ro&immutable=1"
+    with translated(), closing(sqlite3.connect(uri, uri=True)) as connection:
+        yield lambda sql, params: connection.execute(sql, params).fetchall()
 
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from strongroom.s3.checksum_values import checksum_members, open_values
 from strongroom.s3.encryption_headers import read_customer_key
 from strongroom.s3.list_objects import encoder, fill, page_size
 from strongroom.s3.listing import Fold, Seek
-from strongroom.s3.object_keys import ObjectKey, unseal
+from strongroom.s3.object_keys import OTHER_KEY, ObjectKey, unseal
 from strongroom.s3.requests import moment, object_key_name
 from strongroom.s3.storage import Storage, open_bucket
 from strongroom.s3.upload_parts import KEY_EXPECTED, no_such_upload
