@@ -14,6 +14,13 @@ class Headers:
     """Headers in order of arrival; `pairs` holds (lower-case name, value) and may repeat a name."""
 
     pairs: tuple[tuple[str, str], ...] = ()
+    _values: dict[str, str] = field(init=False, repr=False, compare=False)  # joined: a request asks for a dozen by name
+
+    def __post_init__(self) -> None:
+        values: dict[str, str] = {}
+        for name, value in self.pairs:
+            values[name] = f"{values[name]},{value}" if name in values else value
+        object.__setattr__(self, "_values", values)
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[str, str]]) -> "Headers":
@@ -25,11 +32,10 @@ class Headers:
         Joining means that a repeated single-valued header reads as one that nobody accepts, never as its first or last
         copy.
         """
-        values = [value for given, value in self.pairs if given == name]
-        return None if not values else ",".join(values)
+        return self._values.get(name)
 
     def __contains__(self, name: str) -> bool:
-        return any(given == name for given, _ in self.pairs)
+        return name in self._values
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self.pairs)

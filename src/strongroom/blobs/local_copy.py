@@ -29,7 +29,7 @@ _NO_COPY_RANGE = frozenset({errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.E
 
 
 class Copier:
-    """From `source` to `destination`, in threads of its own; `finish` makes the names durable."""
+    """From `source` to `destination`, in threads of its own; `sync` makes the names durable."""
 
     def __init__(self, source: Tree, destination: Tree) -> None:
         self._copy = partial(_copied, source, destination)
@@ -44,10 +44,12 @@ class Copier:
         self.copied_bytes += sum(size for size in sizes if size is not None)
         return [blob_id for blob_id, size in zip(wanted, sizes, strict=True) if size is None]
 
-    def finish(self) -> None:
+    def sync(self) -> None:
         """Raises StorageUnavailable."""
-        self._pool.shutdown(cancel_futures=True)
         sync_shards(self._destination)
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
 
 
 def _copied(source: Tree, destination: Tree, blob_id: BlobId) -> int | None:
@@ -87,4 +89,4 @@ def _copy_range(reading: int, writing: int, size: int) -> int:
 
 
 def _send(reading: int, writing: int, size: int) -> int:
-    return os.sendfile(writing, reading, None, min(size, _PIECE))  # type: ignore[arg-type]
+    return os.sendfile(writing, reading, None, min(size, _PIECE))

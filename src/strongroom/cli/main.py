@@ -24,6 +24,7 @@ DataDir = Annotated[
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Settings (TOML); default DIR/strongroom.toml.")
 ]
+Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
 @app.command()
@@ -56,7 +57,7 @@ def serve(
 def doctor(
     data_dir: DataDir,
     config: ConfigFile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Check permissions, clock, disk, certificate and settings, and say what to do. Works beside a running server.
 
@@ -65,6 +66,92 @@ def doctor(
     from strongroom.cli.doctor import doctor as run  # noqa: PLC0415
 
     raise typer.Exit(run(data_dir, config, as_json=as_json))
+
+
+@app.command()
+def verify(
+    data_dir: DataDir,
+    config: ConfigFile = None,
+    bucket: Annotated[str | None, typer.Option(metavar="NAME", help="Only this bucket.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Read and authenticate every object and every row. Works beside a running server.
+
+    Each damage is one line that names bucket, key, version and part. Objects under SSE-C are checked without their key
+    and counted apart. With --json each line is a JSON value, and the last one sums up.
+
+    Exit code 0: sound; 1: damage; 2: it could not be found out.
+    """
+    from strongroom.cli.verify import verify as run  # noqa: PLC0415
+
+    raise typer.Exit(run(data_dir, config, bucket=bucket, as_json=as_json))
+
+
+@app.command()
+def gc(
+    data_dir: DataDir,
+    config: ConfigFile = None,
+    older_than: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="Let younger blobs alone; an upload may be under way.")
+    ] = 3600.0,
+    as_json: Json = False,
+) -> None:
+    """Remove what belongs to no object, as the server does once a day. Works beside a running server.
+
+    Blobs without an object are deleted after the setting deletion_grace, by the server or by the next gc.
+    """
+    from strongroom.cli.gc import gc as run  # noqa: PLC0415
+
+    raise typer.Exit(run(data_dir, config, older_than=older_than, as_json=as_json))
+
+
+@app.command()
+def backup(
+    data_dir: DataDir,
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A directory that is empty or missing.")],
+    config: ConfigFile = None,
+    with_keys: Annotated[
+        bool, typer.Option("--with-keys", help="Also the store key, the root credentials and the CA.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy the store as it is at one moment to DEST. Works beside a running server.
+
+    A server starts on DEST as it stands, once its store key is there. Meanwhile nothing is deleted from the disk.
+    """
+    from strongroom.cli.backup import backup as run  # noqa: PLC0415
+
+    raise typer.Exit(run(data_dir, config, destination, with_keys=with_keys, as_json=as_json))
+
+
+@app.command()
+def rotate_store_key(
+    data_dir: DataDir,
+    config: ConfigFile = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring a new store key into force and retire the old one. Works beside a running server.
+
+    Every bucket gets a fresh secret as well, so that the old key opens nothing that is written from then on. Backups
+    made before still need the old key: keep a copy of it for as long as you keep them.
+    """
+    from strongroom.cli.rotate import rotate_store as run  # noqa: PLC0415
+
+    raise typer.Exit(run(data_dir, config, yes=yes, as_json=as_json))
+
+
+@app.command()
+def rotate_bucket_secrets(
+    data_dir: DataDir,
+    config: ConfigFile = None,
+    bucket: Annotated[str | None, typer.Option(metavar="NAME", help="Only this bucket.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Seal what is written from now on under fresh bucket secrets. Works beside a running server."""
+    from strongroom.cli.rotate import rotate_secrets as run  # noqa: PLC0415
+
+    raise typer.Exit(run(data_dir, config, bucket=bucket, as_json=as_json))
 
 
 @app.command()

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Muta
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import formatdate
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
@@ -304,7 +305,7 @@ async def _send(scope: Scope, send: Send, response: HttpResponse, exchange: _Exc
         *((name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers),
         (b"x-amz-request-id", exchange.request_id.encode()),
         (b"x-amz-id-2", exchange.host_id.encode()),
-        (b"date", formatdate(usegmt=True).encode()),
+        (b"date", _http_date(int(time.time()))),
         (b"server", b"Strongroom"),
     ]
     body = response.body
@@ -324,6 +325,11 @@ async def _send(scope: Scope, send: Send, response: HttpResponse, exchange: _Exc
         await send({"type": "http.response.body", "body": body})
         return
     await _stream(send, body, exchange)
+
+
+@lru_cache(maxsize=2)
+def _http_date(second: int) -> bytes:
+    return formatdate(second, usegmt=True).encode()
 
 
 async def _stream(send: Send, body: AsyncIterator[bytes], exchange: _Exchange) -> None:

@@ -7,6 +7,7 @@ before may come from its client. Such a proxy must set X-Forwarded-Proto or Forw
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from strongroom.aws.http import Headers
@@ -35,6 +36,7 @@ def is_secure(
     return any(peer in network for network in trusted_proxies) and _reports_https(headers)
 
 
+@lru_cache(maxsize=1024)
 def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(host)

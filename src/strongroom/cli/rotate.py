@@ -1,0 +1,79 @@
+"""`strongroom rotate-store-key` and `rotate-bucket-secrets`: keys/rotation.py with progress and a warning.
+
+Both hold the lock that allows one rotation at a time; where one was killed, the next run or the next start of the
+server finishes it.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import typer
+
+from strongroom.cli.store_command import CommandError, on_store, progress, run
+from strongroom.keys.rotation import (
+    primary_store_key,
+    rotate_bucket_secrets,
+    rotate_store_key,
+    rotation_lock,
+)
+from strongroom.keys.store_keys import SUFFIX
+from strongroom.server import OpenStore, Paths
+
+
+def rotate_store(data_dir: Path, config_file: Path | None, *, yes: bool, as_json: bool) -> int:
+    """Asks first where somebody is there to answer."""
+    lock_directory = Paths(data_dir).s3
+
+    async def work(store: OpenStore) -> int:
+        with rotation_lock(lock_directory), progress("Rotating") as show:
+            old = await primary_store_key(store.database)
+            new = await rotate_store_key(store.rotation, show)
+        if as_json:
+            print(json.dumps({"old_store_key_id": old.hex(), "new_store_key_id": new.hex()}))
+        else:
+            print(_outcome(store, old, new))
+        return 0
+
+    def command() -> int:
+        if not (yes or as_json):
+            print(_WARNING, file=sys.stderr)
+            if sys.stdin.isatty() and not typer.confirm("Rotate the store key now?", err=True):
+                raise CommandError("nothing was changed")
+        return on_store(data_dir, config_file, work)
+
+    return run(command)
+
+
+def rotate_secrets(data_dir: Path, config_file: Path | None, *, bucket: str | None, as_json: bool) -> int:
+    lock_directory = Paths(data_dir).s3
+
+    async def work(store: OpenStore) -> int:
+        with rotation_lock(lock_directory), progress("Rotating") as show:
+            count = await rotate_bucket_secrets(store.rotation, show, only=bucket)
+        if bucket is not None and not count:
+            raise CommandError(f"there is no bucket {bucket!r}")
+        print(
+            json.dumps({"buckets": count}) if as_json else f"Fresh secrets seal what is written to {count:,} buckets."
+        )
+        return 0
+
+    return run(lambda: on_store(data_dir, config_file, work))
+
+
+_WARNING = (
+    "The store key that is in force now will be retired: the store needs it no more, and its key file is removed.\n"
+    "Backups made before now still need it. Keep a copy of it elsewhere for as long as you keep them."
+)
+
+
+def _outcome(store: OpenStore, old: bytes, new: bytes) -> str:
+    if store.key_directory is None:
+        first = (
+            f"The store key {new.hex()} is in force. At the next restart the server needs no previous key"
+            f" ({old.hex()}) any more."
+        )
+    else:
+        path = store.key_directory / (new.hex() + SUFFIX)
+        first = f"The store key {new.hex()} is in force, and {old.hex()} was removed. Copy {path} to a safe place now."
+    return f"{first}\nBackups made until now open only with {old.hex()}; those made from now on, with {new.hex()}."

@@ -1,0 +1,109 @@
+"""What the commands on an existing store share: how one is opened, how progress is shown, how a failure is told."""
+
+import asyncio
+import os
+import pwd
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from strongroom import config
+from strongroom.blobs.local_files import BlobsHeld
+from strongroom.blobs.store import StorageUnavailable
+from strongroom.cli import supervisor
+from strongroom.config import Settings
+from strongroom.crypto.errors import IntegrityError
+from strongroom.database.database import Unavailable
+from strongroom.database.migrations import SchemaTooNew, SchemaTooOld
+from strongroom.keys.rotation import RotationRunning
+from strongroom.keys.store_keys import StoreKeyError
+from strongroom.server import OpenStore, Paths, StartError, open_store
+
+
+class CommandError(Exception):
+    """The command can't do it. The text is meant for people."""
+
+
+_REFUSALS = (
+    CommandError,
+    StartError,
+    config.ConfigError,
+    BlobsHeld,
+    IntegrityError,
+    SchemaTooNew,
+    SchemaTooOld,
+    StorageUnavailable,
+    StoreKeyError,
+    Unavailable,
+    OSError,
+)
+
+
+def run(command: Callable[[], int], *, failed: int = 1) -> int:
+    """What `command` returns, or `failed` after one sentence on standard error."""
+    supervisor.harden_process()  # keys pass through this process, and what it makes is nobody else's
+    try:
+        return command()
+    except RotationRunning:
+        print("strongroom: keys are being rotated or copied by another command: try again later", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("strongroom: interrupted", file=sys.stderr)
+    except _REFUSALS as error:
+        print(f"strongroom: {error}", file=sys.stderr)
+    return failed
+
+
+def on_store(data_dir: Path, config_file: Path | None, work: Callable[[OpenStore], Awaitable[int]]) -> int:
+    """What `work` returns, with the store in `data_dir`. Raises what `run` tells."""
+    settings = settings_of(data_dir, config_file)
+
+    async def opened() -> int:
+        store = await open_store(data_dir, settings)
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(opened())
+
+
+def settings_of(data_dir: Path, config_file: Path | None) -> Settings:
+    """The settings of an existing store, for the user whom it belongs to. Raises CommandError, ConfigError."""
+    index = Paths(data_dir).index
+    if not index.exists():
+        raise CommandError(f"{index} does not exist: there is no store in {data_dir}")
+    owner = index.stat().st_uid
+    if owner != os.geteuid():
+        # What root makes here (a key file above all), the server could not read.
+        raise CommandError(f"the store in {data_dir} belongs to {_name(owner)}: run this as that user")
+    return config.load(data_dir, config_file)
+
+
+@contextmanager
+def progress(title: str, *, of_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error where that is a terminal; call it with what is done and with all there is."""
+    amount = DownloadColumn(binary_units=True) if of_bytes else MofNCompleteColumn()
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        amount,
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+        redirect_stdout=sys.stdout.isatty(),
+    )
+    with bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
