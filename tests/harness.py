@@ -62,6 +62,7 @@ class Server:
     arguments: tuple[str, ...]
     environment: dict[str, str]
     log: Path
+    under: tuple[str, ...] = ()  # the command that runs it
     process: subprocess.Popen[bytes] = field(init=False)
     access_key_id: str = ""
     secret: str = ""
@@ -83,6 +84,7 @@ class Server:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
+                    *self.under,
                     *(STRONGROOM, "serve", "--data-dir", str(self.data_dir)),
                     *("--listen", f"127.0.0.1:{self.port}"),
                     *("--listen-tls", f"127.0.0.1:{self.tls_port}"),
@@ -100,7 +102,10 @@ class Server:
                 raise AssertionError(f"the server did not start:\n{self.log.read_text()[-4000:]}")
             time.sleep(0.02)
         parser = configparser.ConfigParser(interpolation=None)
-        if parser.read(self.data_dir / "credentials"):
+        if "STRONGROOM_ROOT_ACCESS_KEY_ID" in self.environment:
+            self.access_key_id = self.environment["STRONGROOM_ROOT_ACCESS_KEY_ID"]
+            self.secret = self.environment["STRONGROOM_ROOT_SECRET_ACCESS_KEY"]
+        elif parser.read(self.data_dir / "credentials"):
             self.access_key_id = parser["strongroom"]["aws_access_key_id"]
             self.secret = parser["strongroom"]["aws_secret_access_key"]
         return self
@@ -120,6 +125,11 @@ class Server:
         """SIGKILL to every process of the server at once, as a power cut would."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
+
+    def workers(self) -> list[int]:
+        """The pids of the workers that run now, in the order of their start."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
 
     # --- boto3
 

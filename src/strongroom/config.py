@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -74,11 +74,19 @@ def _matching(pattern: re.Pattern[str], meaning: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _network(value: object) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(str(value))
+    except ValueError as error:
+        raise ValueError(f"{error}; write an address or a network such as 10.0.0.0/8") from None
+
+
 def available_processors() -> int:
     return len(os.sched_getaffinity(0))
 
 
 _Listen = Annotated[Address | None, NoDecode, BeforeValidator(parse_address)]
+_Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 _Domain = Annotated[str, _matching(_DOMAIN, "a domain name in lower case")]
 
 
@@ -121,7 +129,7 @@ class Settings(BaseSettings):
         default=None, description="A certificate chain (PEM) to serve instead of one from the private CA."
     )
     tls_key: Path | None = Field(default=None, description="The private key (PEM) of `tls_certificate`.")
-    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)] = Field(
+    trusted_proxies: Annotated[tuple[_Network, ...], NoDecode, BeforeValidator(_split)] = Field(
         default=(), description="Addresses or networks of proxies whose word on TLS and on the client is believed."
     )
     stall_timeout: float = Field(
@@ -222,8 +230,12 @@ def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
         if required:
             raise ConfigError(f"There is no configuration file {path}.") from None
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The configuration file {path} can't be read: {error}.") from None
+    except NotADirectoryError:
+        raise ConfigError(f"{path.parent} is a file, and has to be a directory.") from None
+    except OSError as error:
+        raise ConfigError(f"The configuration file {path} can't be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"The configuration file {path} can't be read: it is not UTF-8 text.") from None
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

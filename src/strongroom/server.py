@@ -8,6 +8,7 @@ import asyncio
 import os
 import secrets
 import shutil
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +19,13 @@ from pathlib import Path
 from typing import cast
 
 from strongroom.aws.model import load_s3_model
-from strongroom.blobs.local import LocalBlobs
+from strongroom.blobs.local import KEEP_FREE_BYTES, LocalBlobs
 from strongroom.config import Settings
 from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Connection, Unavailable
 from strongroom.database.migrations import SchemaTooNew, SchemaTooOld, migrate, require_newest
 from strongroom.database.private_file import make_private_directory
-from strongroom.database.sqlite import SqliteDatabase
+from strongroom.database.sqlite import RESERVE_BYTES, SqliteDatabase
 from strongroom.edge.asgi import Edge, application
 from strongroom.edge.local_client import LocalAnswer, request
 from strongroom.edge.service import Identity, Service
@@ -39,6 +40,7 @@ from strongroom.keys.rotation import (
     rotation_lock,
 )
 from strongroom.keys.store_keys import (
+    VARIABLES,
     LoadStoreKeys,
     StoreKeyError,
     create_key_file,
@@ -53,6 +55,7 @@ from strongroom.s3.storage import Storage
 
 INDEX_FILE = "index.db"
 _HASHING_THREADS = 2
+_PROOF_SPACE = KEEP_FREE_BYTES + RESERVE_BYTES + (8 << 20)  # bytes: what a store holds back, and what the proof's takes
 
 
 class StartError(Exception):
@@ -136,20 +139,29 @@ def initialise(data_dir: Path, settings: Settings) -> None:
     try:
         for directory in (data_dir, paths.s3, paths.keys):
             make_private_directory(directory)
-        if not paths.index.exists() and paths.blobs.exists() and any(paths.blobs.glob("??/*")):
-            raise StartError(
-                f"{paths.index} is missing, but {paths.blobs} holds objects. Restore the index from a backup; nothing was changed."
-            )
+        if not paths.index.exists() or paths.index.stat().st_size == 0:
+            _refuse_blobs(paths, "is missing or empty")
         migrate(paths.index)
         asyncio.run(_initialise(paths, settings))
     except (StoreKeyError, SchemaTooNew, Unavailable, IntegrityError) as error:
         raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
+    except sqlite3.DatabaseError as error:  # what no waiting mends; the rest is Unavailable
+        raise StartError(f"{paths.index} is damaged ({error}): restore it from a backup.") from error
+
+
+def _refuse_blobs(paths: Paths, state: str) -> None:
+    """Raises StartError where there are blobs: to a new index they would be orphans, and be collected."""
+    if paths.blobs.exists() and any(paths.blobs.glob("??/*")):
+        raise StartError(
+            f"{paths.index} {state}, but {paths.blobs} holds objects. Restore the index from a backup; nothing was changed."
+        )
 
 
 async def _initialise(paths: Paths, settings: Settings) -> None:
     database = SqliteDatabase.open(paths.index)
     try:
         if not await database.read("SELECT 1 FROM store WHERE name = 'store_id'"):
+            _refuse_blobs(paths, "is the index of no store")
             primary = next(iter(_loader(paths, settings)()), None) or create_key_file(paths.keys)
             await database.transact(partial(_insert_store, primary=primary))
     finally:
@@ -172,8 +184,14 @@ def _insert_store(tx: Connection, *, primary: bytes) -> None:
 
 
 def _loader(paths: Paths, settings: Settings) -> LoadStoreKeys:
+    """Raises StartError for a key that would not be used: whoever gives one believes that none lies on the disk."""
     match settings.store_key_source:
         case "keyfile":
+            if os.environ.get(VARIABLES[0]):
+                raise StartError(
+                    f"{VARIABLES[0]} is set, but the setting store_key_source is 'keyfile':"
+                    " set STRONGROOM_STORE_KEY_SOURCE=environment to use that key, or unset it."
+                )
             return partial(load_key_files, paths.keys)
         case "environment":
             return partial(load_environment, os.environ)
@@ -217,8 +235,11 @@ async def open_store(data_dir: Path, settings: Settings) -> OpenStore:
         if not rows:
             raise StartError(f"{paths.index} was never initialised")
         await _require_primary_key(database, load, _where_keys_come_from(paths, settings))
-        keyring = Keyring(database, store_id=cast("bytes", rows[0][0]), load=load, now_us=_now_us)
-    except (StoreKeyError, Unavailable) as error:
+        store_id = rows[0][0]
+        if not isinstance(store_id, bytes):
+            raise StartError(f"{paths.index} is damaged: its id cannot have been written")
+        keyring = Keyring(database, store_id=store_id, load=load, now_us=_now_us)
+    except (StoreKeyError, IntegrityError, Unavailable) as error:
         await database.close()
         raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
     blobs = LocalBlobs(paths.blobs)
@@ -293,15 +314,17 @@ def _now_us() -> int:
 # --- the proof at the start
 
 
-def prove(settings: Settings, data_dir: Path) -> Proof:
+def prove(settings: Settings, data_dir: Path) -> Proof | None:
     """Store an object with this store's keys and settings in a store made for it, and look for it in the raw bytes.
-    Raises StartError.
+    None where the disk is too full for that: a server has to start there, for deleting is the way out. Raises
+    StartError.
 
     The store made for it goes away again, so that no bucket of ours ever shows among the user's.
-
     """
     directory = data_dir / "run" / "proof"
     shutil.rmtree(directory, ignore_errors=True)
+    if shutil.disk_usage(data_dir).free < _PROOF_SPACE:
+        return None
     started = time.perf_counter()
     try:
         make_private_directory(directory)

@@ -129,7 +129,7 @@ class Bucket(RuleBasedStateMachine):
     def deleted(self, key: str, reply: Any) -> None:
         if self.model.status:
             assert reply["DeleteMarker"] is True
-            self.model.write(key, self.new_version_id(reply), None)
+            self.model.write(key, self.new_version_id(reply, marker=True), None)
         else:
             assert "DeleteMarker" not in reply
             self.model.remove(key, NULL)
@@ -148,14 +148,14 @@ class Bucket(RuleBasedStateMachine):
         self.s3.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": status})
         self.model.status = status
 
-    def new_version_id(self, reply: Any) -> str:
-        """The version id that a write says, which the state of the versioning decides."""
+    def new_version_id(self, reply: Any, *, marker: bool = False) -> str:
+        """The version id of a write. Only a delete marker's tells the null version's, where versioning is suspended."""
         version_id = reply.get("VersionId")
         if self.model.status == "Enabled":
             assert version_id not in (None, NULL)
             assert all(version_id != each.version_id for every in self.model.versions.values() for each in every)
             return str(version_id)
-        assert version_id == (NULL if self.model.status else None)
+        assert version_id == (NULL if marker else None)
         return NULL
 
     # --- what tells

@@ -28,7 +28,7 @@ def test_what_is_written_is_read(server: Server, bucket: str, verb: str, mode: M
     stored = VERBS[verb](server, bucket, "an/object", body, mode)
     target = place(bucket, "an/object")
 
-    check_whole(server, target, stored)
+    check_whole(server, target, stored, tls=verb == "put-over-tls")
     for wanted in ranges(stored):
         check_range(server, target, stored, wanted)
     check_parts(server, target, stored)
@@ -36,17 +36,18 @@ def test_what_is_written_is_read(server: Server, bucket: str, verb: str, mode: M
     check_listed(server, bucket, stored)
 
 
-def check_whole(server: Server, target: str, stored: Stored) -> None:
+def check_whole(server: Server, target: str, stored: Stored, *, tls: bool) -> None:
     for method in ("GET", "HEAD"):
-        reply = server.send(method, target, headers=stored.mode.headers)
+        reply = server.send(method, target, headers=stored.mode.headers, tls=tls)
         check_described(reply, stored)
         assert reply.status == 200
         assert reply.headers["content-length"] == str(len(stored.body))
         assert checksum_headers(reply) == {}  # only where it is asked for
         if method == "GET":
             assert reply.body == stored.body
-        asked = server.send(method, target, headers={**stored.mode.headers, "x-amz-checksum-mode": "ENABLED"})
-        assert checksum_headers(asked) == stored.checksums
+        if method == "HEAD" or len(stored.body) <= SEGMENT:
+            asked = server.send(method, target, headers={**stored.mode.headers, "x-amz-checksum-mode": "ENABLED"})
+            assert checksum_headers(asked) == stored.checksums
 
 
 def check_described(reply: Reply, stored: Stored) -> None:
@@ -65,11 +66,11 @@ def ranges(stored: Stored) -> Iterator[str]:
         border += part_size
         edges |= {border - 1, border, border + 1}
     inside = sorted(edge for edge in edges if 0 <= edge <= size)
-    yield from (f"bytes={first}-{last}" for first, last in pairwise(inside))
+    yield from (f"bytes={first}-{last}" for first, last in pairwise(inside) if last - first <= 6 * MIB)
     yield from (f"bytes={edge}-{edge}" for edge in inside)
     yield from (f"bytes={edge}-" for edge in inside if size - edge <= SEGMENT or size <= 5 * MIB)
     yield from (f"bytes=-{length}" for length in (1, SEGMENT, SEGMENT + 1, size, size + 1) if length <= 6 * MIB)
-    yield f"bytes=0-{size + 1000}"
+    yield f"bytes={max(size - 2, 0)}-{size + 1000}"
 
 
 def check_range(server: Server, target: str, stored: Stored, wanted: str) -> None:
@@ -130,6 +131,6 @@ def check_keys(server: Server, target: str, stored: Stored) -> None:
 
 def check_listed(server: Server, bucket: str, stored: Stored) -> None:
     """A listing shows plaintext sizes and the ETag that reads show."""
-    reply = server.send("GET", f"/{bucket}?list-type=2&prefix=an/object&delimiter=.")
+    reply = server.send("GET", f"/{bucket}?list-type=2&prefix=an/object&delimiter=.")  # a copy's source folds away
     assert reply.element("Size") == str(len(stored.body))
     assert reply.element("ETag").replace("&quot;", '"') == stored.etag

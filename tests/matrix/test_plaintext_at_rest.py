@@ -10,9 +10,12 @@ import hashlib
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -39,19 +42,27 @@ KEY_NAME = "a-key-is-no-secret"  # names of keys stay readable, as the threat mo
 
 @dataclass
 class Secrets:
-    """Whatever must not be found; the name says what was found if it was."""
+    """Whatever must not be found; the name says what was found if it was. Every marker has `word` in it."""
 
+    word: str = field(default_factory=lambda: f"secret-{secrets.token_hex(16)}")
     values: dict[str, bytes] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.values["a marker"] = self.word.encode()
+
     def marker(self, name: str) -> str:
-        """A text that nobody else ever wrote."""
-        text = f"marker-{secrets.token_hex(20)}"
-        self.values[f"{name} {text}"] = text.encode()
-        return text
+        return f"{self.word}-{name}"
+
+    def body(self, size: int) -> bytes:
+        """The marker again and again, so that it is in every segment, block and part."""
+        line = f"{self.word}\n".encode()
+        body = (line * (size // len(line) + 1))[:size]
+        self.hashes(f"{size} bytes", body)
+        return body
 
     def hashes(self, name: str, body: bytes) -> None:
         """Everything that S3 derives from a plaintext and shows to its owner."""
-        for algorithm in ("md5", "sha1", "sha256", "sha512"):
+        for algorithm in ("md5", "sha1", "sha256"):
             self.values[f"{algorithm} of {name}"] = hashlib.new(algorithm, body).digest()
         self.values[f"CRC64NVME of {name}"] = crc64nvme(body).to_bytes(8, "big")
         for label, number in (("CRC32", crc32(body)), ("CRC32C", crc32c(body))):
@@ -63,6 +74,11 @@ class Secrets:
         self.values[f"SHA-256 of key {name}"] = hashlib.sha256(key).digest()
         self.values[f"MD5 of key {name}"] = hashlib.md5(key).digest()
         return Mode(key)
+
+    def patterns(self) -> bytes:
+        """For grep, which reads one to a line: of a value with a line's end in it, the longest piece."""
+        lines = [max(form.split(b"\n"), key=len) for value in self.values.values() for form in forms(value)]
+        return b"".join(line + b"\n" for line in lines if len(line) >= 6)
 
     def found_in(self, data: bytes) -> list[str]:
         return [name for name, value in self.values.items() if any(form in data for form in forms(value))]
@@ -86,39 +102,33 @@ class Watched:
     server: Server
     temporary: Path
 
-    def everything(self) -> Iterator[tuple[str, bytes]]:
-        """Name and content of all that the server has written: deleted files that it still has open are among it."""
-        for directory in (self.server.data_dir, self.temporary):
-            for path in sorted(directory.rglob("*")):
-                if path.is_file():
-                    yield str(path), path.read_bytes()
-        yield "log", self.server.log.read_bytes()
-        for descriptor in self.descriptors():
-            try:
-                if descriptor.is_file():
-                    yield f"{descriptor} ({os.readlink(descriptor)})", descriptor.read_bytes()
-            except FileNotFoundError:  # closed meanwhile
-                continue
+    def check(self, hidden: Secrets, *, when: str) -> None:
+        files = list(self.files())
+        assert sum(path.stat().st_size for path in files) > 10 * MIB  # the bodies are there, as something else
+        assert grep(b"%s\n" % KEY_NAME.encode(), files)  # and the search finds what is readable
+        for path in grep(hidden.patterns(), files):
+            raise AssertionError(f"{when}, {path} holds {hidden.found_in(path.read_bytes())}")
 
-    def descriptors(self) -> Iterator[Path]:
-        session = str(self.server.process.pid)
+    def files(self) -> Iterator[Path]:
+        """All that the server has written; deleted files that it still has open are among it."""
+        for directory in (self.server.data_dir, self.temporary):
+            yield from (path for path in directory.rglob("*") if path.is_file())
+        yield self.server.log
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                stat = (process / "stat").read_text().rpartition(")")[2].split()
-                if stat[3] == session:
-                    yield from (process / "fd").iterdir()
+                session = (process / "stat").read_text().rpartition(")")[2].split()[3]
+                opened = list((process / "fd").iterdir()) if session == str(self.server.process.pid) else []
+                yield from (path for path in opened if path.is_file())
             except (FileNotFoundError, ProcessLookupError):
                 continue
 
-    def check(self, hidden: Secrets, *, when: str) -> None:
-        searched, named = 0, False
-        for name, content in self.everything():
-            found = hidden.found_in(content)
-            assert not found, f"{when}, {name} holds {found}"
-            searched += len(content)
-            named = named or KEY_NAME.encode() in content
-        assert searched > 10 * MIB  # the bodies are there, as something else
-        assert named  # and the search finds what is readable
+
+def grep(patterns: bytes, files: Sequence[Path]) -> list[Path]:
+    """Those of `files` with one of `patterns` in them."""
+    command = ["grep", "--files-with-matches", "--fixed-strings", "--text", "--file=-", "--", *map(str, files)]
+    done = subprocess.run(command, input=patterns, capture_output=True, env={**os.environ, "LC_ALL": "C"}, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    return [Path(line) for line in done.stdout.decode().splitlines()]
 
 
 @pytest.fixture
@@ -130,13 +140,16 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
         yield Watched(started, temporary)
 
 
-def test_the_search_finds_every_form() -> None:
-    hidden = Secrets({"it": secrets.token_bytes(20)})
-    value = hidden.values["it"]
+def test_the_search_finds_every_form(tmp_path: Path) -> None:
+    hidden = Secrets()
+    value = hidden.values["it"] = secrets.token_bytes(20)
     for before in (b"", b"1", b"12", b"123"):
         for text in (before + value, (before + value).hex().encode(), base64.b64encode(before + value + b"more")):
+            (tmp_path / "file").write_bytes(b"..." + text + b"...")
             assert hidden.found_in(b"..." + text + b"...") == ["it"]
-    assert hidden.found_in(secrets.token_bytes(1000)) == []
+            assert grep(hidden.patterns(), [tmp_path / "file"]) == [tmp_path / "file"]
+    (tmp_path / "file").write_bytes(secrets.token_bytes(1000))
+    assert grep(hidden.patterns(), [tmp_path / "file"]) == []
 
 
 def test_nothing_that_was_stored_can_be_read(watched: Watched) -> None:
@@ -145,7 +158,7 @@ def test_nothing_that_was_stored_can_be_read(watched: Watched) -> None:
     server.s3().create_bucket(Bucket=bucket)
     server.s3().put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     server.s3().put_bucket_tagging(
-        Bucket=bucket, Tagging={"TagSet": [{"Key": hidden.marker("tag key"), "Value": hidden.marker("tag of bucket")}]}
+        Bucket=bucket, Tagging={"TagSet": [{"Key": hidden.marker("tag-key"), "Value": hidden.marker("tag")}]}
     )
     for name, mode in (("SSE-S3", Mode()), ("SSE-C", hidden.customer_key("of the client"))):
         write_through_every_verb(server, bucket, name, mode, hidden)
@@ -163,71 +176,59 @@ def test_nothing_that_was_stored_can_be_read(watched: Watched) -> None:
     watched.check(hidden, when="after the end")
 
 
-def described(name: str, hidden: Secrets) -> dict[str, str]:
+def described(hidden: Secrets) -> dict[str, str]:
     """Headers with markers wherever a client may put words of its own."""
-    tags = f"{hidden.marker(name + ' tag key')}={hidden.marker(name + ' tag')}"
     return {
-        f"x-amz-meta-{hidden.marker(name + ' metadata name')}": hidden.marker(name + " metadata"),
-        "x-amz-tagging": tags,
-        "content-type": f"text/{hidden.marker(name + ' type')}",
-        "content-disposition": f'attachment; filename="{hidden.marker(name + " file name")}"',
-        "content-language": hidden.marker(name + " language"),
-        "cache-control": hidden.marker(name + " cache"),
-        "content-encoding": hidden.marker(name + " encoding"),
-        "expires": hidden.marker(name + " expires"),
+        f"x-amz-meta-{hidden.marker('metadata-name')}": hidden.marker("metadata"),
+        "x-amz-tagging": f"{hidden.marker('tag-key')}={hidden.marker('tag')}",
+        "content-type": f"text/{hidden.marker('type')}",
+        "content-disposition": f'attachment; filename="{hidden.marker("file name")}"',
+        "content-language": hidden.marker("language"),
+        "cache-control": hidden.marker("cache"),
+        "content-encoding": hidden.marker("encoding"),
+        "expires": hidden.marker("expires"),
     }
 
 
-def marked(name: str, size: int, hidden: Secrets) -> bytes:
-    """A body that is its marker again and again; the beginnings of an upload's blocks and segments are in it too."""
-    marker = hidden.marker(f"body of {name}").encode() + b"\n"
-    body = marker * (size // len(marker) + 1)
-    hidden.hashes(name, body)
-    return body
+def tagging(hidden: Secrets) -> str:
+    return f"<Tagging><TagSet><Tag><Key>k</Key><Value>{hidden.marker('tag')}</Value></Tag></TagSet></Tagging>"
 
 
 def write_through_every_verb(server: Server, bucket: str, name: str, mode: Mode, hidden: Secrets) -> None:
-    def body(verb: str, size: int = 100_000) -> bytes:
-        return marked(f"{name} {verb}", size, hidden)
-
-    def words(verb: str) -> dict[str, str]:
-        return described(f"{name} {verb}", hidden)
-
-    stored: list[Stored] = [put(server, bucket, f"{KEY_NAME}-{name}-put", body("put"), mode, headers=words("put"))]
-    stored.append(put(server, bucket, f"{KEY_NAME}-{name}-small", body("small", 30), mode))
-    stored.append(put(server, bucket, f"{KEY_NAME}-{name}-large", body("large", 6 * MIB), mode))
-    fields = words("form")
+    body, words = hidden.body(100_000), described(hidden)
+    stored: list[Stored] = [put(server, bucket, f"{KEY_NAME}-{name}-put", body, mode, headers=words)]
+    stored.append(put(server, bucket, f"{KEY_NAME}-{name}-small", hidden.body(40), mode))
+    stored.append(put(server, bucket, f"{KEY_NAME}-{name}-large", hidden.body(5 * MIB), mode))
+    fields = {**words, "tagging": tagging(hidden)}
     fields.pop("x-amz-tagging")
-    tag = hidden.marker(f"{name} form tag")
-    fields["tagging"] = f"<Tagging><TagSet><Tag><Key>k</Key><Value>{tag}</Value></Tag></TagSet></Tagging>"
-    stored.append(post_form(server, bucket, f"{KEY_NAME}-{name}-form", body("form"), mode, fields=fields))
-    for write in (put_signed_chunks, put_signed_chunks_with_trailer, put_unsigned_chunks_with_trailer):
-        stored.append(write(server, bucket, f"{KEY_NAME}-{name}-{write.__name__}", body(write.__name__), mode))
+    stored.append(post_form(server, bucket, f"{KEY_NAME}-{name}-form", body, mode, fields=fields))
+    stored += [
+        write(server, bucket, f"{KEY_NAME}-{name}-{write.__name__}", body, mode)
+        for write in (put_signed_chunks, put_signed_chunks_with_trailer, put_unsigned_chunks_with_trailer)
+    ]
 
     source = place(bucket, f"{KEY_NAME}-{name}-put")
-    replaced = {**words("copy"), "x-amz-metadata-directive": "REPLACE", "x-amz-tagging-directive": "REPLACE"}
+    replaced = {**words, "x-amz-metadata-directive": "REPLACE", "x-amz-tagging-directive": "REPLACE"}
     stored.append(copy(server, bucket, f"{KEY_NAME}-{name}-copy", source, stored[0], mode, headers=replaced))
     other = hidden.customer_key(f"of a copy of {name}")
     stored.append(copy(server, bucket, f"{KEY_NAME}-{name}-copy-SSE-C", source, stored[0], other))
     stored.append(copy(server, bucket, f"{KEY_NAME}-{name}-copy-SSE-S3", source, stored[0], Mode()))
 
-    upload = Upload.begin(server, bucket, f"{KEY_NAME}-{name}-parts", mode, headers=words("upload"), declared="CRC32C")
-    first, copied = body("part", 5 * MIB), body("copied part", 70_000)
-    put(server, bucket, f"{KEY_NAME}-{name}-source", copied, mode)
-    upload.send_part(1, first)
-    where = {"x-amz-copy-source-range": f"bytes=7-{len(copied) - 1}"}
-    upload.copy_part(2, copied[7:], place(bucket, f"{KEY_NAME}-{name}-source"), mode, where)
-    hidden.hashes(f"{name} range of a part", copied[7:])
-    hidden.hashes(f"{name} whole upload", first + copied[7:])
-    stored.append(upload.complete(first + copied[7:], checksums={}))
+    upload = Upload.begin(server, bucket, f"{KEY_NAME}-{name}-parts", mode, headers=words, declared="CRC32C")
+    upload.send_part(1, hidden.body(5 * MIB))
+    copied = body[7:]
+    hidden.hashes("a copied part", copied)
+    where = {"x-amz-copy-source-range": f"bytes=7-{len(body) - 1}"}
+    upload.copy_part(2, copied, place(bucket, f"{KEY_NAME}-{name}-put"), mode, where)
+    whole = hidden.body(5 * MIB) + copied
+    hidden.hashes("a whole upload", whole)
+    stored.append(upload.complete(whole, checksums={}))
     for each in stored:  # also the ETags that are no hash of the plaintext
         hidden.values[f"ETag of {name} {each.etag}"] = bytes.fromhex(each.etag.strip('"').partition("-")[0])
 
-    tag = hidden.marker(f"{name} tag put afterwards")
-    tagging = f"<Tagging><TagSet><Tag><Key>k</Key><Value>{tag}</Value></Tag></TagSet></Tagging>".encode()
-    target = place(bucket, f"{KEY_NAME}-{name}-put")
-    md5 = base64.b64encode(hashlib.md5(tagging).digest()).decode()
-    assert server.send("PUT", f"{target}?tagging", headers={"content-md5": md5}, body=tagging).status == 200
+    target, document = place(bucket, f"{KEY_NAME}-{name}-put"), tagging(hidden).encode()
+    md5 = base64.b64encode(hashlib.md5(document).digest()).decode()
+    assert server.send("PUT", f"{target}?tagging", headers={"content-md5": md5}, body=document).status == 200
 
     for reply in (
         server.send("GET", target, headers=mode.headers),
@@ -236,21 +237,18 @@ def write_through_every_verb(server: Server, bucket: str, name: str, mode: Mode,
         server.send("GET", f"{target}?tagging"),
     ):
         assert reply.status in (200, 206)
-    refused = Secrets().customer_key("wrong")
-    hidden.values[f"wrong key {name}"] = refused.key or b""
-    assert server.send("GET", target, headers=refused.headers).status in (400, 403)
+    wrong = hidden.customer_key("that is wrong")
+    assert server.send("GET", target, headers=wrong.headers).status in (400, 403)
 
 
 def leave_unfinished(
     server: Server, bucket: str, name: str, mode: Mode, hidden: Secrets, unfinished: ExitStack
 ) -> None:
     """An upload with parts that nobody completes, and a PUT and a part of which only a half arrives."""
-    upload = Upload.begin(
-        server, bucket, f"{KEY_NAME}-{name}-open", mode, headers=described(f"{name} open upload", hidden)
-    )
-    upload.send_part(1, marked(f"{name} part of an open upload", 5 * MIB, hidden))
-    upload.send_part(2, marked(f"{name} last part of an open upload", 1000, hidden))
-    body = marked(f"{name} half a body", 4 * MIB, hidden)
+    upload = Upload.begin(server, bucket, f"{KEY_NAME}-{name}-open", mode, headers=described(hidden))
+    upload.send_part(1, hidden.body(5 * MIB))
+    upload.send_part(2, hidden.body(1000))
+    body = hidden.body(4 * MIB)
     for target in (
         place(bucket, f"{KEY_NAME}-{name}-half"),
         f"{upload.target}?partNumber=3&uploadId={quote(upload.upload_id)}",
@@ -259,7 +257,11 @@ def leave_unfinished(
         connection = unfinished.enter_context(server.connect())
         connection.sendall(server.head("PUT", target, headers=mode.headers, body=body) + body[: 3 * MIB])
         # What was sent has been written when the temporary file has grown by most of it.
-        wait_until(lambda before=before: temporary_bytes(server) - before >= 2 * MIB, connection)
+        wait_until(partial(has_grown, server, before + 2 * MIB), connection)
+
+
+def has_grown(server: Server, size: int) -> bool:
+    return temporary_bytes(server) >= size
 
 
 def temporary_bytes(server: Server) -> int:
@@ -272,9 +274,7 @@ def temporary_bytes(server: Server) -> int:
     return sizes
 
 
-def wait_until(condition, connection: socket.socket) -> None:
-    import time
-
+def wait_until(condition: Callable[[], bool], connection: socket.socket) -> None:
     deadline = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < deadline

@@ -106,9 +106,18 @@ def _stored(reply: Reply, body: bytes, mode: Mode, checksums: Headers) -> Stored
 # --- one request
 
 
-def put(server: Server, bucket: str, key: str, body: bytes, mode: Mode, *, headers: Headers | None = None) -> Stored:
+def put(
+    server: Server,
+    bucket: str,
+    key: str,
+    body: bytes,
+    mode: Mode,
+    *,
+    headers: Headers | None = None,
+    tls: bool = False,
+) -> Stored:
     given = {**mode.headers, **(headers or {})}
-    reply = server.send("PUT", place(bucket, key), headers=given, body=body)
+    reply = server.send("PUT", place(bucket, key), headers=given, body=body, tls=tls)
     return _stored(reply, body, mode, default_checksum(body))
 
 
@@ -161,6 +170,10 @@ def _send_chunked(
     with server.connect() as connection:
         connection.sendall(head + wire(seed))
         return read_reply(connection, "PUT")
+
+
+def put_over_tls(server: Server, bucket: str, key: str, body: bytes, mode: Mode) -> Stored:
+    return put(server, bucket, key, body, mode, tls=True)
 
 
 def post_form(
@@ -244,6 +257,17 @@ def part_copy(server: Server, bucket: str, key: str, body: bytes, mode: Mode) ->
         offset += len(piece)
     whole = {"x-amz-checksum-crc32c": encoded(crc32c(body), 4), "x-amz-checksum-type": "FULL_OBJECT"}
     return upload.complete(body, checksums=whole)
+
+
+def part_copy_of_wholes(server: Server, bucket: str, key: str, body: bytes, mode: Mode) -> Stored:
+    """An upload whose parts are whole objects of the other mode, also an empty one."""
+    source_mode = Mode() if mode.key else Mode(secrets.token_bytes(32))
+    upload = Upload.begin(server, bucket, key, mode)
+    pieces = cut(body)
+    for number, piece in zip(numbers(len(pieces)), pieces, strict=True):
+        put(server, bucket, f"{key}.source", piece, source_mode)
+        upload.copy_part(number, piece, place(bucket, f"{key}.source"), source_mode, {})
+    return upload.complete(body, checksums=default_checksum(body) if mode.key is None else {})
 
 
 @dataclass
@@ -340,15 +364,36 @@ def copied_from(source_mode: Mode) -> Write:
     return write
 
 
-CUSTOMER = Mode(secrets.token_bytes(32))
-MODES = {"SSE-S3": Mode(), "SSE-C": CUSTOMER}
+def copy_of_parts(server: Server, bucket: str, key: str, body: bytes, mode: Mode) -> Stored:
+    """An upload in parts becomes one object, with the ETag and the checksum of one."""
+    source_mode = Mode() if mode.key else Mode(secrets.token_bytes(32))
+    uploaded = multipart(server, bucket, f"{key}.source", body, source_mode)
+    stored = Stored(body, uploaded.etag, source_mode, checksums=default_checksum(body))
+    return copy(server, bucket, key, place(bucket, f"{key}.source"), stored, mode)
+
+
+def copy_onto_itself(server: Server, bucket: str, key: str, body: bytes, mode: Mode) -> Stored:
+    """A customer's key changes into another one, or into the server's; the old one opens nothing any more."""
+    before = put(server, bucket, key, body, Mode(secrets.token_bytes(32)))
+    stored = copy(server, bucket, key, place(bucket, key), before, mode)
+    assert stored.etag != before.etag
+    refusal = server.send("GET", place(bucket, key), headers=before.mode.headers)
+    assert refusal.status == (403 if mode.key else 400)
+    return stored
+
+
+MODES = {"SSE-S3": Mode(), "SSE-C": Mode(secrets.token_bytes(32))}
 VERBS: dict[str, Write] = {
     "put": put,
+    "put-over-tls": put_over_tls,
     "post-form": post_form,
     "multipart": multipart,
     "part-copy": part_copy,
+    "part-copy-of-wholes": part_copy_of_wholes,
     "copy-of-SSE-S3": copied_from(Mode()),
     "copy-of-SSE-C": copied_from(Mode(secrets.token_bytes(32))),
+    "copy-of-parts": copy_of_parts,
+    "copy-onto-itself": copy_onto_itself,
     "signed-chunks": put_signed_chunks,
     "signed-chunks-trailer": put_signed_chunks_with_trailer,
     "unsigned-chunks-trailer": put_unsigned_chunks_with_trailer,

@@ -212,7 +212,7 @@ def plain_bytes(body: ChunkedBody) -> bytes:
 
 
 def trailer_value(body: ChunkedBody) -> bytes:
-    return ChunkedBody(body.chunks, body.trailer.replace(b"crc32:", b"crc32:A", 1).replace(b"==", b"=", 1)).encode()
+    return ChunkedBody(body.chunks, body.trailer.replace(b"sUw", b"sUx")).encode()
 
 
 def trailer_signature(body: ChunkedBody) -> bytes:

@@ -96,8 +96,8 @@ def test_what_is_no_address_is_refused(text) -> None:
         ("account_id = 123456789012", "setting account_id .* 12 digits"),
         ('domain = ["UPPER.example"]', "setting domain .* is not a domain name"),
         ('domain = ["a..b"]', "setting domain"),
-        ('trusted_proxies = ["10.0.0.1/8"]', "setting trusted_proxies"),
-        ('trusted_proxies = ["proxy"]', "setting trusted_proxies"),
+        ('trusted_proxies = ["10.0.0.1/8"]', "setting trusted_proxies .* 10.0.0.1/8 has host bits set"),
+        ('trusted_proxies = ["proxy"]', "setting trusted_proxies .* 'proxy' does not appear to be .*; write an address"),
         ("stall_timeout = 0", "setting stall_timeout"),
         ("stall_timeout = nan", "setting stall_timeout"),
         ("deletion_grace = inf", "setting deletion_grace"),
@@ -125,6 +125,20 @@ def test_a_wrong_file_is_one_sentence_that_names_the_setting(tmp_path, text, tol
 def test_a_wrong_variable_is_named(tmp_path, environ, told) -> None:
     with pytest.raises(ConfigError, match=told):
         load(tmp_path, environ=environ)
+
+
+@pytest.mark.parametrize(("content", "told"), [(b"\xff\xfe", "it is not UTF-8 text"), (None, "Is a directory")])
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, content, told) -> None:
+    path = tmp_path / "strongroom.toml"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"^The configuration file {path} can't be read: {told}\\.$"):
+        load(tmp_path, environ={})
+
+
+def test_a_data_directory_that_is_a_file_is_named(tmp_path) -> None:
+    (tmp_path / "data").touch()
+    with pytest.raises(ConfigError, match=f"^{tmp_path}/data is a file, and has to be a directory"):
+        load(tmp_path / "data", environ={})
 
 
 def test_a_wrong_flag_is_named(tmp_path) -> None:

@@ -257,7 +257,7 @@ def _content_md5(headers: Headers) -> bytes | None:
         return None
     digest = _decode(value)
     if digest is None or len(digest) != 16:
-        raise S3Error("InvalidDigest")
+        raise S3Error("InvalidDigest", headers=None, **{"Content-MD5": value})
     return digest
 
 

@@ -37,6 +37,7 @@ _SIGNATURE_PARAMETERS = _SIGNATURE_MARKS | {
     "x-amz-security-token",
     "x-amz-signedheaders",
 }
+_CONDITIONS = frozenset({"if-match", "if-none-match"})
 _IGNORED = frozenset({"x-id", "AWSAccessKeyId", "Signature", "Expires"})  # SDK hints; the old signature's own refusal
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -92,7 +93,8 @@ def route(
 
 
 def effective_headers(headers: Headers, query: Iterable[tuple[str, str]]) -> Headers:
-    """The headers and, on a presigned request, its `x-amz-*` query parameters, which count as headers of that name.
+    """The headers and, on a presigned request, its `x-amz-*` query parameters, which count as headers of that name; so do
+    If-Match and If-None-Match, without which a write would pass that whoever signed it wanted refused.
 
     Not so the signature's own parameters, and not `x-amz-checksum-*` and `x-amz-sdk-checksum-algorithm`: SDKs presign
     those of an empty body. Raises InvalidArgument if a parameter contradicts a header or another parameter, or could
@@ -111,6 +113,8 @@ def effective_headers(headers: Headers, query: Iterable[tuple[str, str]]) -> Hea
 
 
 def _counts_as_header(name: str) -> bool:
+    if name in _CONDITIONS:
+        return True
     return (
         name.startswith("x-amz-")
         and name not in _SIGNATURE_PARAMETERS
@@ -236,8 +240,11 @@ def _select(
     present = tuple(sorted(table.subresources.intersection(given))) if given else ()
     candidates = table.rules.get((method, level, present))
     if candidates is None:
-        if method == "POST" and level == BUCKET and not present and _is_form(headers):
-            return model.post_object
+        if method == "POST" and level == BUCKET and not present:
+            if _is_form(headers):
+                return model.post_object
+            condition = "Bucket POST must be of the enclosure-type multipart/form-data"
+            raise S3Error("PreconditionFailed", Condition=condition)
         raise _refusal(table, method, level, present)
     for name, value in candidates[0].query:
         if value and given[name] != value:

@@ -41,6 +41,9 @@ PAYLOAD_SENTINELS = frozenset(
 _QUERY_MARKS = frozenset({b"x-amz-algorithm", b"x-amz-credential", b"x-amz-signature"})
 _QUERY_PARAMETERS = _QUERY_MARKS | {b"x-amz-date", b"x-amz-signedheaders", b"x-amz-expires"}
 _QUERY_MARKS_V2 = frozenset({b"AWSAccessKeyId", b"Signature"})
+# What SDKs sign the S3 operations for that AWS answers at endpoints of their own: ListDirectoryBuckets, CreateSession,
+# WriteGetObjectResponse.
+_OTHER_ENDPOINTS = frozenset({"s3express", "s3-object-lambda"})
 _TIMESTAMP = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 _DATE = re.compile(r"\d{8}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -370,6 +373,8 @@ def _check_scope(authorization: Authorization, region: str, service: str) -> Non
         raise S3Error("AuthorizationQueryParametersError", reason) if authorization.presigned else malformed(reason)
     if scope.region != region:
         raise malformed(f"the region '{scope.region}' is wrong; expecting '{region}'", Region=region)
+    if scope.service in _OTHER_ENDPOINTS:
+        raise S3Error("NotImplemented", f"This endpoint has nothing of the service {scope.service}.")
     if scope.service != service:
         raise malformed(f'incorrect service "{scope.service}". This endpoint belongs to "{service}".')
 

@@ -74,12 +74,15 @@ class LocalBlobs:
             raise
         return StoredBlob(blob_id, size + block_size)
 
-    async def read(self, blob_id: BlobId, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+    async def read(
+        self, blob_id: BlobId, start: int, stop: int, *, size: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
         descriptor = local_files.open_blob(self._tree, blob_id)
         ahead: asyncio.Future[bytes] | None = None
         try:
-            if os.fstat(descriptor).st_size < stop:
-                raise BlobMissing(f"blob {blob_id.hex()} ends before {stop}")
+            found = os.fstat(descriptor).st_size
+            if found < stop or (size is not None and found != size):
+                raise BlobMissing(f"blob {blob_id.hex()} has {found} bytes, not {size or f'at least {stop}'}")
             first = self._read_cached(descriptor, start, stop)
             position = start + len(first)
             ahead = self._start_reading(descriptor, position, stop)

@@ -233,7 +233,7 @@ def translated() -> Iterator[None]:
         raise
     except OSError as error:
         kind = StorageFull if error.errno in _NO_SPACE else StorageUnavailable
-        raise kind(os.strerror(error.errno or 0)) from error
+        raise kind(f"blobs: {os.strerror(error.errno or 0)}") from error
 
 
 @contextmanager

@@ -49,8 +49,9 @@ class BlobStore(Protocol):
         """
         ...
 
-    def read(self, blob_id: BlobId, start: int, stop: int) -> AsyncGenerator[bytes, None]:
-        """The bytes `start` <= offset < `stop` in pieces of the store's choice.
+    def read(self, blob_id: BlobId, start: int, stop: int, *, size: int | None = None) -> AsyncGenerator[bytes, None]:
+        """The bytes `start` <= offset < `stop` in pieces of the store's choice, of a blob of `size` bytes, where given:
+        one of another length is damaged wherever the range lies, and told before its first byte.
 
         Raises BlobMissing, StorageUnavailable. A caller that stops early calls `aclose`, as for any asynchronous
         generator.

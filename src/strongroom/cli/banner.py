@@ -7,15 +7,17 @@ Pure text; the tests run the lines.
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from strongroom.config import Address
+
+if TYPE_CHECKING:
+    from strongroom.server import Proof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """`data_dir` is absolute. `keys`: where the store key is, for people. Sizes are bytes: of the object, and of
-    what the disk holds of it.
-    """
+    """`data_dir` is absolute. `keys`: where the store key is, for people. `proof` None: the disk is too full for one."""
 
     version: str
     region: str
@@ -27,17 +29,11 @@ class Facts:
     tls: Address | None
     tls_is_private: bool
     metrics: Address | None
-    object_bytes: int
-    stored_bytes: int
-    proof_seconds: float
+    proof: "Proof | None"
 
 
 def banner(facts: Facts) -> str:
     trust = f"  (clients trust {facts.data_dir / 'ca.pem'})" if facts.tls_is_private else ""
-    proof = (
-        f"on, and proved: {facts.object_bytes:,} bytes were stored and all {facts.stored_bytes:,} bytes on disk "
-        f"are ciphertext ({facts.proof_seconds * 1000:.0f} ms)"
-    )
     rows = [
         ("S3", f"http://{facts.plain}" if facts.plain else ""),
         ("S3 over TLS", f"https://{facts.tls}{trust}" if facts.tls else ""),
@@ -45,12 +41,21 @@ def banner(facts: Facts) -> str:
         ("Data", str(facts.data_dir)),
         ("Keys", f"{facts.keys}  (keep a copy elsewhere: a lost key is lost data)"),
         ("Credentials", f"{facts.credentials or 'from the environment'}"),
-        ("Encryption", proof),
+        ("Encryption", _encryption(facts.proof)),
     ]
     head = f"Strongroom {facts.version} is ready: region {facts.region}, {_count(facts.workers, 'worker')}."
     table = "\n".join(f"  {name:<12} {text}" for name, text in rows if text)
     lines = "\n".join(f"  {line}" for line in client_lines(facts))
     return f"{head}\n{table}\n\nWhat to back up: docs/operations/backup.md. To try it, paste:\n{lines}\n"
+
+
+def _encryption(proof: "Proof | None") -> str:
+    if proof is None:
+        return "on; not proved this time: the disk is full, and uploads are refused"
+    return (
+        f"on, and proved: {proof.object_bytes:,} bytes were stored and all {proof.stored_bytes:,} bytes on disk "
+        f"are ciphertext ({proof.seconds * 1000:.0f} ms)"
+    )
 
 
 def client_lines(facts: Facts) -> tuple[str, ...]:

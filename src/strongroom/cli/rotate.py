@@ -36,10 +36,10 @@ def rotate_store(data_dir: Path, config_file: Path | None, *, yes: bool, as_json
         return 0
 
     def command() -> int:
-        if not (yes or as_json):
-            print(_WARNING, file=sys.stderr)
-            if sys.stdin.isatty() and not typer.confirm("Rotate the store key now?", err=True):
-                raise CommandError("nothing was changed")
+        print(_WARNING, file=sys.stderr)
+        asks = sys.stdin.isatty() and not (yes or as_json)
+        if asks and not typer.confirm("Rotate the store key now?", err=True):
+            raise CommandError("nothing was changed")
         return on_store(data_dir, config_file, work)
 
     return run(command)

@@ -8,7 +8,6 @@ import contextlib
 import importlib.metadata
 import json
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from strongroom.server import Proof
 
 METRICS_DIRECTORY = "run/metrics"
+_METRICS_BYTES = {"counter": 256 * 1024, "histogram": 512 * 1024}  # of one file: every operation's figures need less
 
 
 class StartError(Exception):
@@ -44,7 +44,6 @@ _REFUSALS = (
     listener.ListenError,
     certificates.CertificateError,
     root.RootCredentialsError,
-    OSError,  # its text names the file
 )
 
 
@@ -60,11 +59,14 @@ def serve(data_dir: Path, config_file: Path | None, flags: Mapping[str, object])
         data_dir = data_dir.resolve()
         _make_data_directory(data_dir)
         with supervisor.locked_directory(data_dir):
-            _prepare_metrics(data_dir / METRICS_DIRECTORY)
+            _prepare_metrics(data_dir / METRICS_DIRECTORY, settings.workers)
             return _serve_locked(data_dir, settings)
     except _REFUSALS as error:
-        print(f"strongroom: {error}", file=sys.stderr)
-        return 1
+        why = str(error)
+    except OSError as error:
+        why = f"{error.filename} can't be used: {error.strerror}." if error.filename else str(error)
+    print(f"strongroom: {why}", file=sys.stderr)
+    return 1
 
 
 def _make_data_directory(data_dir: Path) -> None:
@@ -101,14 +103,12 @@ def _serve_locked(data_dir: Path, settings: Settings) -> int:
         tls=_bound(listeners.tls),
         tls_is_private=settings.tls_certificate is None,
         metrics=_bound(listeners.metrics),
-        object_bytes=proof.object_bytes,
-        stored_bytes=proof.stored_bytes,
-        proof_seconds=proof.seconds,
+        proof=proof,
     )
     return supervisor.Supervisor(
         workers=settings.workers,
         work=partial(worker.work, settings=settings, data_dir=data_dir, listeners=listeners, tls=tls),
-        on_ready=lambda: print(banner(facts), flush=True),
+        on_ready=partial(_say, banner(facts) + "\n"),
         on_stop=listeners.close,
         on_tick=partial(_renew, data_dir, settings, tls),
         on_restart=metrics.count_worker_restart,
@@ -116,11 +116,37 @@ def _serve_locked(data_dir: Path, settings: Settings) -> int:
     ).run()
 
 
-def _prepare_metrics(directory: Path) -> None:
-    """An empty directory for the figures of this run's processes."""
-    shutil.rmtree(directory, ignore_errors=True)
+def _prepare_metrics(directory: Path, workers: int) -> None:
+    """Empty files for the figures of this run's processes, by the names that prometheus_client gives them.
+
+    They are there before they are needed, and are emptied rather than removed, because they are mapped: a page for which
+    a full disk has no room would kill the process that counts (SIGBUS).
+    """
     make_private_directory(directory)
+    processes = ("supervisor", "prepare", *(f"worker-{number}" for number in range(workers)))
+    sizes = {f"{kind}_{process}.db": size for kind, size in _METRICS_BYTES.items() for process in processes}
+    for found in directory.iterdir():
+        if found.name not in sizes:
+            found.unlink()
+    for name, size in sizes.items():
+        _fill_with_zeros(directory / name, size)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
+
+
+def _fill_with_zeros(path: Path, size: int) -> None:
+    try:
+        with path.open("r+b" if path.exists() else "xb") as file:
+            file.truncate(size)
+            file.write(bytes(size))
+    except OSError as error:
+        raise StartError(f"{path} can't be written: {error.strerror}.") from error
+
+
+def _say(text: str) -> None:
+    # A reader that went away, or a full disk, is no reason to stop serving. Unbuffered: what could not be written would
+    # be tried again at each fork and at the end.
+    with contextlib.suppress(OSError):
+        os.write(sys.stdout.fileno(), text.encode())
 
 
 def _open(address: Address | None, flag: str) -> socket | None:
@@ -158,8 +184,10 @@ def _names(settings: Settings) -> tuple[str, ...]:
     return certificates.names_to_certify(settings.domain, settings.listen_tls.host if settings.listen_tls else "")
 
 
-def _prepare(data_dir: Path, settings: Settings) -> "Proof":
-    """Make or open the store, and prove that it encrypts. Raises StartError."""
+def _prepare(data_dir: Path, settings: Settings) -> "Proof | None":
+    """Make or open the store, and prove that it encrypts, or None where the disk is too full for a proof. Raises
+    StartError.
+    """
     from strongroom import server  # noqa: PLC0415
     from strongroom.observe import metrics  # noqa: PLC0415
 
@@ -168,19 +196,20 @@ def _prepare(data_dir: Path, settings: Settings) -> "Proof":
         log.configure(style=settings.log_format, level="warning")  # the proof's requests are nobody's
         try:
             server.initialise(data_dir, settings)
-            return json.dumps(asdict(server.prove(settings, data_dir))).encode()
+            proof = server.prove(settings, data_dir)
         except server.StartError as error:
             return json.dumps({"failure": str(error)}).encode()
+        return json.dumps({"proof": proof and asdict(proof)}).encode()
 
     answer = supervisor.run_in_child(work)
     for figures in (data_dir / METRICS_DIRECTORY).glob("*_prepare.db"):
-        figures.unlink()
+        _fill_with_zeros(figures, figures.stat().st_size)
     if answer is None:
         raise StartError("The store could not be opened; the lines above say why.")
     told = json.loads(answer)
     if "failure" in told:
         raise StartError(told["failure"])
-    return server.Proof(**told)
+    return server.Proof(**told["proof"]) if told["proof"] else None
 
 
 def _where_the_key_is(data_dir: Path, settings: Settings) -> str:

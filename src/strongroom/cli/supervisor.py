@@ -55,8 +55,8 @@ def locked_directory(data_dir: Path, *, patience: float = LOCK_PATIENCE) -> Iter
     try:
         os.fchmod(descriptor, 0o600)
         _acquire(descriptor, data_dir, time.monotonic() + patience)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        # Written, then cut: on a full disk a file that was emptied first might not get its block back.
+        os.ftruncate(descriptor, os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0))
         yield
     finally:
         os.close(descriptor)

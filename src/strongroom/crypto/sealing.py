@@ -90,17 +90,22 @@ def seal_bucket_secret(
 def open_bucket_secret(
     store_key: bytes, sealed: bytes, *, store_id: bytes, bucket_id: bytes, version: int, store_key_id: bytes
 ) -> bytes:
-    """The bucket's secret, 32 bytes.
+    """The bucket's secret, 32 bytes."""
+    message = bucket_secret_message(sealed, version=version, store_key_id=store_key_id)
+    return _open_key(store_key, ctx("bucket-secret", store_id, bucket_id, u32(version), store_key_id), message)
 
-    `version` and `store_key_id` come from a row that nothing but this value authenticates: what cannot have been sealed
-    (a version out of range, an id of another length) is an IntegrityError too.
+
+def bucket_secret_message(sealed: bytes, *, version: int, store_key_id: bytes) -> bytes:
+    """What the store key opens, once the row is found to name the version and the key that were sealed.
+
+    Apart from `open_bucket_secret`, since a row that was edited must not pass for one whose key is missing. What cannot
+    have been sealed (a version out of range, an id of another length) is an IntegrityError too.
     """
     try:
         names = _secret_names(version, store_key_id)
     except (OverflowError, ValueError):
         raise IntegrityError("the row of a bucket secret holds what cannot have been written") from None
-    context = ctx("bucket-secret", store_id, bucket_id, u32(version), store_key_id)
-    return _open_key(store_key, context, _message(sealed, names))
+    return _message(sealed, names)
 
 
 def _secret_names(version: int, store_key_id: bytes) -> bytes:

@@ -11,8 +11,9 @@ from contextlib import closing
 from importlib import resources
 from pathlib import Path
 
+from strongroom.database.database import DatabaseFull
 from strongroom.database.sqlite_connection import connect, translated
-from strongroom.database.sqlite_files import WriterLock, create_private
+from strongroom.database.sqlite_files import WriterLock, create_private, give_up_reserve
 
 
 class SchemaTooNew(Exception):
@@ -38,6 +39,15 @@ def migrate(
     """
     path = os.fspath(path)
     migrations = index_migrations() if migrations is None else migrations
+    try:
+        return _migrate(path, migrations, busy_timeout)
+    except DatabaseFull:  # merely to look into a database takes a little space, for its wal-index
+        if not give_up_reserve(path, busy_timeout):
+            raise
+        return _migrate(path, migrations, busy_timeout)
+
+
+def _migrate(path: str, migrations: Mapping[int, str], busy_timeout: float) -> int:
     newest = max(migrations)
     _refuse_newer(path, newest)
     create_private(path)

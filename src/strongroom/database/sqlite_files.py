@@ -120,3 +120,14 @@ class Reserve:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+def give_up_reserve(database_path: str, timeout: float) -> bool:
+    """For a database that nobody can open without. False: there was none. Raises Unavailable."""
+    lock, reserve = WriterLock(database_path), Reserve(database_path, 0)
+    try:
+        with lock.held(timeout):
+            return reserve.give_up()
+    finally:
+        reserve.close()
+        lock.close()

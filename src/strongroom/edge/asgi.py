@@ -8,6 +8,7 @@ the same ids.
 
 import asyncio
 import base64
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, MutableMapping
@@ -26,6 +27,7 @@ from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Unavailable
 from strongroom.edge.authenticate import SECRET_HEADERS, AuthenticatedRequest, authenticate
 from strongroom.edge.authorize import authorize
+from strongroom.edge.bucket_url import bucket_url
 from strongroom.edge.payload import payload_body, read_document
 from strongroom.edge.post_form import post_object
 from strongroom.edge.secure_connection import is_secure
@@ -42,6 +44,7 @@ MAX_DOCUMENT = 1024 * 1024
 # A list of 10,000 parts with SHA-512 checksums, and of 1,000 keys of 1,024 bytes in character references, is longer.
 _LONG_DOCUMENTS = {"CompleteMultipartUpload": 4 * 1024 * 1024, "DeleteObjects": 8 * 1024 * 1024}
 _DIGEST_WANTED = frozenset({"DeleteObjects"})
+_HEALTH_CHECK = "HealthCheck"  # in log and metrics, where others have the model's name of their operation
 
 
 class ClientGoneError(Exception):
@@ -110,6 +113,7 @@ async def _respond(edge: Edge, scope: Scope, receive: Receive, exchange: _Exchan
     try:
         request = _request(scope, receive, edge.stall_timeout, exchange)
         if health := await _health(edge, request):
+            exchange.operation = _HEALTH_CHECK
             return health
         return await _answer(edge, scope, request, exchange)
     except S3Error as error:
@@ -176,6 +180,7 @@ def _call(edge: Edge, verified: AuthenticatedRequest, secure: bool, request_id: 
         account_id=edge.account_id,
         request_id=request_id,
         secure_transport=secure,
+        bucket_url=bucket_url(request, verified.route, secure=secure),
     )
 
 
@@ -205,6 +210,7 @@ async def _with_document(edge: Edge, verified: AuthenticatedRequest, call: Autho
         account_id=edge.account_id,
         request_id=call.request_id,
         secure_transport=call.secure_transport,
+        bucket_url=call.bucket_url,
     )
 
 
@@ -374,4 +380,10 @@ def _record(exchange: _Exchange, seconds: float) -> None:
     if exchange.error is not None:
         log.failure("Request failed", exchange.error, **fields)
     else:
-        log.info("Request", **fields)
+        log.write(_level(exchange), "Request", **fields)
+
+
+def _level(exchange: _Exchange) -> int:
+    if exchange.status in (500, 503):
+        return logging.WARNING  # the machine's doing, and for somebody to look at
+    return logging.DEBUG if exchange.operation == _HEALTH_CHECK else logging.INFO

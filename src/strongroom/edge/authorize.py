@@ -24,6 +24,7 @@ def authorize(
     account_id: str,
     request_id: str,
     secure_transport: bool,
+    bucket_url: str,
 ) -> AuthorizedCall:
     """The call, allowed; its body unread. Raises AccessDenied."""
     if principal.account_id != account_id or not principal.arn.endswith(":root"):
@@ -37,4 +38,5 @@ def authorize(
         principal=principal,
         request_id=request_id,
         secure_transport=secure_transport,
+        bucket_url=bucket_url,
     )

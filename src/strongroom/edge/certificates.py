@@ -88,6 +88,7 @@ class ServerContext:
         """`key` None: the key stands in `certificate`. Raises CertificateError."""
         self._certificate = certificate
         self._key = key
+        self._paths = (certificate,) if key is None else (certificate, key)
         self._seen = self._stamps()
         self._newest = self._load()
         self.context = self._load()
@@ -125,15 +126,28 @@ class ServerContext:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
         try:
+            for path in self._paths:  # OpenSSL would not say which of them it misses
+                path.open("rb").close()
             # An encrypted key would make OpenSSL ask on the terminal: a server has nobody to answer.
             context.load_cert_chain(self._certificate, self._key, password=_no_password)
-        except (OSError, ssl.SSLError, ValueError) as error:
-            where = f"{self._certificate}" + (f" and {self._key}" if self._key else "")
-            raise CertificateError(f"The TLS certificate can't be loaded from {where}: {error}.") from None
+        except (OSError, ValueError) as error:
+            where = " and ".join(map(str, self._paths))
+            raise CertificateError(f"The TLS certificate can't be loaded from {where}: {_why(error)}.") from None
         return context
 
     def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(_stamp(path) for path in (self._certificate, self._key) if path is not None)
+        return tuple(_stamp(path) for path in self._paths)
+
+
+def _why(error: OSError | ValueError) -> str:
+    match error:
+        case ssl.SSLError(reason="KEY_VALUES_MISMATCH"):
+            return "the key is not that of the certificate"
+        case ssl.SSLError():
+            return "wanted are a certificate and its key in PEM"
+        case OSError():
+            return f"{error.strerror}: {error.filename}"
+    return str(error)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

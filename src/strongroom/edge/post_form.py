@@ -17,6 +17,7 @@ from strongroom.aws.rest_xml import parse_body, parse_head, serialize
 from strongroom.aws.routing import Route
 from strongroom.edge.authenticate import split_secrets
 from strongroom.edge.authorize import authorize
+from strongroom.edge.bucket_url import bucket_url
 from strongroom.identity.call import Body
 
 if TYPE_CHECKING:
@@ -82,10 +83,11 @@ async def post_object(
         account_id=edge.account_id,
         request_id=request_id,
         secure_transport=secure,
+        bucket_url=bucket_url(request, where, secure=secure),
     )
     edge.service.check_members(put.name, call.input)
     answer = await edge.service.handlers[put.name](call)
-    return _response(put, answer.output, fields, where), authorization.access_key_id
+    return _response(put, answer.output, fields, where, call.bucket_url), authorization.access_key_id
 
 
 async def _read_fields(reader: FormReader, raw: AsyncIterator[bytes]) -> bytes:
@@ -141,11 +143,13 @@ def _is_header(name: str) -> bool:
     }
 
 
-def _response(put: Any, output: Mapping[str, Any], fields: Mapping[str, str], where: Route) -> HttpResponse:
+def _response(
+    put: Any, output: Mapping[str, Any], fields: Mapping[str, str], where: Route, base_url: str
+) -> HttpResponse:
     """204, or what success_action_status or success_action_redirect ask for (S3 API Reference, POST Object)."""
     bucket, key, etag = where.bucket or "", fields["key"], output["ETag"]
     _, headers, _ = serialize(put, output, None)
-    location = f"/{bucket}/{quote(key)}"
+    location = f"{base_url}/{quote(key, safe='')}"
     redirect = fields.get("success_action_redirect") or fields.get("redirect")
     if redirect and (target := _redirect(redirect, bucket, key, etag)):
         return HttpResponse(status=303, headers=(*headers, ("location", target)))

@@ -33,7 +33,9 @@ class Body:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizedCall:
-    """`secret_headers`: the customer-key headers, taken out of `headers` and `input` at the edge, by lower-case name."""
+    """`secret_headers`: the customer-key headers, taken out of `headers` and `input` at the edge, by lower-case name.
+    `bucket_url`: where the client finds the bucket, for answers that name an object's URL.
+    """
 
     operation: str
     input: Mapping[str, Any] = field(repr=False)
@@ -43,6 +45,7 @@ class AuthorizedCall:
     principal: Principal
     request_id: str
     secure_transport: bool
+    bucket_url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

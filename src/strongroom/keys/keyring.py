@@ -16,7 +16,7 @@ from typing import cast
 
 from strongroom.crypto.errors import IntegrityError
 from strongroom.crypto.rows import RowSealer
-from strongroom.crypto.sealing import open_bucket_secret, row_key, seal_bucket_secret, wrap_key
+from strongroom.crypto.sealing import bucket_secret_message, open_bucket_secret, row_key, seal_bucket_secret, wrap_key
 from strongroom.database.database import Connection, Database, Row
 from strongroom.keys.store_keys import LoadStoreKeys, StoreKeyError, StoreKeyId, StoreKeys
 from strongroom.metadata import buckets
@@ -96,7 +96,9 @@ class Keyring:
         """Create a bucket with a first secret; False where the name is taken. Raises StoreKeyError, Unavailable."""
         bucket_id = secrets.token_bytes(16)
         while True:
-            primary = cast("bytes", (await self._database.read(_PRIMARY))[0][0])
+            primary = (await self._database.read(_PRIMARY))[0][0]
+            if not isinstance(primary, bytes):
+                raise IntegrityError("the index names a store key that cannot have been written")
             secret = self.new_secret(bucket_id, 1, primary)
             bucket = Bucket(
                 bucket_id=bucket_id,
@@ -143,7 +145,7 @@ class Keyring:
         )
 
     def _unseal(self, row: Row, bucket_id: bytes) -> bytes:
-        version, store_key, sealed = cast("tuple[int, bytes, bytes]", row)
+        version, store_key, sealed = _checked(row)
         return open_bucket_secret(
             self._store_key(store_key),
             sealed,
@@ -155,13 +157,12 @@ class Keyring:
 
     def _open(self, rows: Sequence[Row]) -> OpenBucket:
         """A bucket from the rows of `metadata.buckets.read_bucket`."""
-        bucket_row, bucket_id = rows[0][: buckets.BUCKET_WIDTH], cast("bytes", rows[0][0])
-        secret_rows = [row[buckets.BUCKET_WIDTH :] for row in rows if row[buckets.BUCKET_WIDTH] is not None]
-        self._follow({cast("bytes", row[1]) for row in secret_rows})
-        keys = {
-            cast("int", row[0]): _keys(self._unseal(row, bucket_id), bucket_id, cast("int", row[0]))
-            for row in secret_rows
-        }
+        bucket_row, bucket_id = rows[0][: buckets.BUCKET_WIDTH], rows[0][0]
+        if not isinstance(bucket_id, bytes):
+            raise IntegrityError("the row of a bucket holds what cannot have been written")
+        secret_rows = [_checked(row[buckets.BUCKET_WIDTH :]) for row in rows if row[buckets.BUCKET_WIDTH] is not None]
+        self._follow({store_key for _, store_key, _ in secret_rows})
+        keys = {row[0]: _keys(self._unseal(row, bucket_id), bucket_id, row[0]) for row in secret_rows}
         current = keys.get(cast("int", bucket_row[3]))
         if current is None:
             raise IntegrityError("a bucket names a version of its secret that does not exist")
@@ -185,6 +186,17 @@ class Keyring:
             raise StoreKeyError(
                 f"store key {identity.hex()} is named by the index, but is not among the keys given"
             ) from None
+
+
+def _checked(row: Row) -> tuple[int, StoreKeyId, bytes]:
+    """A secret's row (version, store_key_id, sealed) before any key is looked for: who edited it must not read as a key
+    that is missing. Raises IntegrityError.
+    """
+    version, store_key, sealed = row
+    if not (isinstance(version, int) and isinstance(store_key, bytes) and isinstance(sealed, bytes)):
+        raise IntegrityError("the row of a bucket secret holds what cannot have been written")
+    bucket_secret_message(sealed, version=version, store_key_id=store_key)
+    return version, store_key, sealed
 
 
 def _keys(secret: bytes, bucket_id: bytes, version: int) -> BucketKeys:

@@ -19,6 +19,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import cast
 
+from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Connection, Database
 from strongroom.keys.keyring import Keyring
 from strongroom.keys.store_keys import (
@@ -109,7 +110,11 @@ async def finish_rotation(rotation: Rotation, progress: Progress) -> bool:
 
 
 async def primary_store_key(database: Database) -> StoreKeyId:
-    return cast("bytes", (await database.read("SELECT value FROM store WHERE name = 'primary_store_key_id'"))[0][0])
+    """The id of the store key in force. Raises IntegrityError."""
+    identity = (await database.read("SELECT value FROM store WHERE name = 'primary_store_key_id'"))[0][0]
+    if not isinstance(identity, bytes):
+        raise IntegrityError("the index names a store key that cannot have been written")
+    return identity
 
 
 async def _make_primary(database: Database, old: StoreKeyId, new: StoreKeyId) -> None:

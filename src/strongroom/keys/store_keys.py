@@ -60,7 +60,7 @@ def load_key_files(directory: Path) -> StoreKeys:
         except OSError as error:
             raise StoreKeyError(f"{path} can't be read: {error.strerror}") from error
         if store_key_id(key).hex() + SUFFIX != name:
-            raise StoreKeyError(f"{path} does not hold the key that its name says: it was overwritten or renamed")
+            raise StoreKeyError(f"{path} does not hold the key that its name says: restore it from a backup")
         keys[store_key_id(key)] = key
     return keys
 
@@ -111,11 +111,11 @@ def load_environment(environ: Mapping[str, str]) -> StoreKeys:
     Raises StoreKeyError.
 
     """
-    if VARIABLES[0] not in environ:
+    if not environ.get(VARIABLES[0]):
         raise StoreKeyError(
             f"{VARIABLES[0]} is not set: it must hold base64 of 32 random bytes (`openssl rand -base64 32`)"
         )
-    keys = [_decoded(environ[name].encode(), name) for name in VARIABLES if name in environ]
+    keys = [_decoded(environ[name].encode(), name) for name in VARIABLES if environ.get(name)]
     return {store_key_id(key): key for key in keys}
 
 

@@ -5,6 +5,7 @@ replaces, and it names their revision. A key's versions are ordered by `sequence
 UTF-8 bytes.
 """
 
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +42,9 @@ _LATEST = (
     f"SELECT {VERSION_COLUMNS} FROM object_versions WHERE bucket_id = ? AND key = ? ORDER BY sequence DESC LIMIT 1"
 )
 _BY_ID = f"SELECT {VERSION_COLUMNS} FROM object_versions WHERE bucket_id = ? AND key = ? AND version_id = ?"
+
+
+_VERSION_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class StaleVersion(Exception):
@@ -160,12 +164,9 @@ def new_version_id(sequence: int) -> str:
 
 def sequence_of(version_id: str) -> int | None:
     """The sequence in a version id of ours; None for "null" and for strings that we never made."""
-    if len(version_id) != 32:
+    if _VERSION_ID.fullmatch(version_id) is None:
         return None
-    try:
-        return 2**64 - 1 - int(version_id[:16], 16)
-    except ValueError:
-        return None
+    return 2**64 - 1 - int(version_id[:16], 16)
 
 
 # --- writing (inside a transaction)

@@ -22,31 +22,31 @@ _FLUSH_SECONDS = 1.0
 
 
 class Fields(TypedDict, total=False):
-    """All that a line can say beside its message. `seconds` are durations; `bytes_in` and `bytes_out` bodies on the
-    wire.
+    """All that a line can say beside its message, in the order in which it says it. `seconds` are durations;
+    `bytes_in` and `bytes_out` bodies on the wire.
     """
 
-    request_id: str
-    host_id: str
     operation: str
+    method: str
     bucket: str
     key: str
     version_id: str
     part_number: int
-    access_key_id: str
-    source_ip: str
-    method: str
     status: int
     code: str
-    seconds: float
-    bytes_in: int
-    bytes_out: int
     reason: str
     setting: str
     path: str
     count: int
     worker: int
     pid: int
+    seconds: float
+    bytes_in: int
+    bytes_out: int
+    access_key_id: str
+    source_ip: str
+    request_id: str
+    host_id: str
 
 
 _ALLOWED = tuple(Fields.__annotations__)

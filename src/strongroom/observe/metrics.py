@@ -48,7 +48,7 @@ def become(process: str) -> None:
 
 
 def observe_request(operation: str, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
-    """One answered request. `operation`: a name of the model, or one fixed word. Bytes of the bodies as on the wire."""
+    """One answered request. `operation`: a name of the model, or one of a few fixed words. Bytes of the bodies as on the wire."""
     _requests.labels(operation, status).inc()
     _seconds.labels(operation).observe(seconds)
     if bytes_in:

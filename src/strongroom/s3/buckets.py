@@ -1,5 +1,7 @@
 """Buckets: create, head, list, delete, location, versioning."""
 
+import re
+
 import msgspec
 
 from strongroom.aws.errors import S3Error
@@ -15,6 +17,7 @@ from strongroom.s3.storage import Storage, commit, open_bucket
 from strongroom.s3.tags import BUCKET_TAGS, check_tag_set
 
 DEFAULT_REGION = "us-east-1"  # the region whose LocationConstraint is empty (S3 API Reference, GetBucketLocation)
+_REGION = re.compile(r"EU|[a-z]{2}(-[a-z]+)+-[0-9]")
 MAX_BUCKETS = 10_000  # of one page of ListBuckets
 
 
@@ -32,28 +35,31 @@ async def create_bucket(call: AuthorizedCall, storage: Storage) -> Answer:
         blocks_sse_c=storage.blocks_sse_c,
         tags=check_tag_set(configuration.get("Tags") or [], BUCKET_TAGS),
     )
-    if not await storage.keyring.create_bucket(name, config):
-        # One account, so the owner is always the caller. In us-east-1 AWS answers 200 here, which hides mistakes;
-        # elsewhere it does not.
+    # One account, so the owner is always the caller. Only us-east-1 takes a bucket made again for made, and programs
+    # written for it count on that (S3 API Reference, CreateBucket, BucketAlreadyOwnedByYou).
+    if not await storage.keyring.create_bucket(name, config) and storage.region != DEFAULT_REGION:
         raise S3Error("BucketAlreadyOwnedByYou", BucketName=name)
-    return Answer(output={"Location": f"/{name}"})
+    return Answer(output={"Location": f"/{name}", "BucketArn": _arn(name)})
 
 
 def _location(constraint: str | None, region: str) -> str:
     """Where the bucket is to be: here. Raises S3Error as AWS's regional endpoints do."""
     if constraint is None:
         return "" if region == DEFAULT_REGION else region
+    if constraint != region and _REGION.fullmatch(constraint) is None:
+        raise S3Error("InvalidLocationConstraint", LocationConstraint=constraint)
     if constraint != region:
         raise S3Error(
             "IllegalLocationConstraintException",
-            f"The {constraint or 'unspecified'} location constraint is incompatible for the region specific endpoint this request was sent to.",
+            f"The {constraint} location constraint is incompatible for the region specific endpoint this request was sent to.",
         )
     return "" if region == DEFAULT_REGION else region
 
 
 async def head_bucket(call: AuthorizedCall, storage: Storage) -> Answer:
-    await open_bucket(storage, call)
-    return Answer(output={"BucketRegion": storage.region})
+    bucket = await open_bucket(storage, call)
+    name = bucket.bucket.name
+    return Answer(output={"BucketRegion": storage.region, "BucketArn": _arn(name), "AccessPointAlias": False})
 
 
 async def get_bucket_location(call: AuthorizedCall, storage: Storage) -> Answer:
@@ -85,7 +91,7 @@ async def list_buckets(call: AuthorizedCall, storage: Storage) -> Answer:
                 "Name": bucket.bucket.name,
                 "CreationDate": moment(bucket.bucket.created_us),
                 "BucketRegion": storage.region,
-                "BucketArn": f"arn:aws:s3:::{bucket.bucket.name}",
+                "BucketArn": _arn(bucket.bucket.name),
             }
             for bucket in found[:limit]
         ],
@@ -96,6 +102,10 @@ async def list_buckets(call: AuthorizedCall, storage: Storage) -> Answer:
     if len(found) > limit:
         output["ContinuationToken"] = found[limit - 1].bucket.name
     return Answer(output=output)
+
+
+def _arn(bucket: str) -> str:
+    return f"arn:aws:s3:::{bucket}"
 
 
 def _owner(call: AuthorizedCall) -> dict[str, dict[str, str]]:

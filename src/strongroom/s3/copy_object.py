@@ -5,6 +5,8 @@ from a copy's. That is how a customer changes a key, and it only seals the objec
 """
 
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -95,10 +97,12 @@ async def open_source(call: AuthorizedCall, storage: Storage, *, target_key: Cus
     return Source(wanted=wanted, bucket=bucket, version=version, key=key)
 
 
-async def read_source(storage: Storage, source: Source, first: int, last: int) -> Body:
-    """The plaintext offsets `first`..`last` (inclusive) of a source as a body to write."""
+@asynccontextmanager
+async def read_source(storage: Storage, source: Source, first: int, last: int) -> AsyncIterator[Body]:
+    """The plaintext offsets `first`..`last` (inclusive) of a source as a body to write, closed in the end."""
     pieces = await slices(storage, source.bucket, source.version, first, last)
-    return Body(chunks=plaintext(storage, source.key, pieces), size=last - first + 1)
+    async with aclosing(plaintext(storage, source.key, pieces)) as chunks:
+        yield Body(chunks=chunks, size=last - first + 1)
 
 
 async def copy_object(call: AuthorizedCall, storage: Storage) -> Answer:
@@ -131,16 +135,16 @@ async def copy_object(call: AuthorizedCall, storage: Storage) -> Answer:
         values = open_values(source.key, source.version.checksums)
     else:
         object_key = new_object_key(bucket, chosen.customer_key)
-        body = await read_source(storage, source, 0, source.version.size - 1)
-        written = await write_body(
-            storage,
-            body,
-            object_key,
-            part_number=0,
-            promise=Expected(),
-            keep=frozenset({algorithm}),
-            shows_md5=object_key.customer_sealed is None,
-        )
+        async with read_source(storage, source, 0, source.version.size - 1) as body:
+            written = await write_body(
+                storage,
+                body,
+                object_key,
+                part_number=0,
+                promise=Expected(),
+                keep=frozenset({algorithm}),
+                shows_md5=object_key.customer_sealed is None,
+            )
         version = await commit_object(
             storage, bucket, key, object_key, written, attributes=attributes, algorithm=algorithm, conditions=call.input
         )
@@ -200,12 +204,11 @@ def _changes_encryption(call: AuthorizedCall, bucket: OpenBucket, version: Objec
     """Facts of AWS: naming any encryption counts, and so does a bucket rule that was put, or a source that is not
     SSE-S3.
     """
-    storage_class = call.input.get("StorageClass")
     return (
         names_encryption(call)
         or bucket.config.encryption is not None
         or isinstance(version.encryption, SseC)
-        or (storage_class is not None and storage_class != version.attributes.storage_class)
+        or call.input.get("StorageClass") is not None
     )
 
 
@@ -235,7 +238,8 @@ async def _reseal(
 
     def put(tx: Connection, bucket: OpenBucket) -> ObjectVersion:
         def check(newest: ObjectVersion | None) -> None:
-            if newest is None or (newest.object_id, newest.revision) != (read.object_id, read.revision):
+            # The revision begins anew with each row: two copies over itself keep one object id.
+            if newest is None or (newest.sequence, newest.revision) != (read.sequence, read.revision):
                 raise _SourceChanged
             check_write_conditions(call.input, read.key, newest)
 

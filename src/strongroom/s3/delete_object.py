@@ -13,7 +13,7 @@ from strongroom.metadata.objects import find, latest, put_delete_marker, remove_
 from strongroom.metadata.records import NULL_VERSION, ObjectVersion, OpenBucket
 from strongroom.observe.metrics import count_integrity_error
 from strongroom.s3.conditions import check_delete
-from strongroom.s3.find_object import check_version_id
+from strongroom.s3.find_object import check_version_id, is_version_id, missing
 from strongroom.s3.naming import check_key
 from strongroom.s3.requests import object_key_name
 from strongroom.s3.storage import Storage, commit, open_bucket
@@ -54,6 +54,8 @@ async def _delete_one(storage: Storage, bucket: OpenBucket, wanted: dict[str, An
     named = {"Key": key} | ({"VersionId": version_id} if version_id is not None else {})
     try:
         check_key(key)
+        if version_id is not None and not is_version_id(version_id):
+            raise missing(key, version_id)  # DeleteObject calls the same an InvalidArgument
         output = await _delete(storage, bucket, key, version_id, wanted.get("ETag"))
     except S3Error as error:
         if error.status >= 500:

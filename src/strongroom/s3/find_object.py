@@ -31,9 +31,14 @@ async def find_object(storage: Storage, bucket: OpenBucket, key: str, version_id
     return version
 
 
+def is_version_id(text: str) -> bool:
+    """Whether `text` could be one of ours."""
+    return text == NULL_VERSION or sequence_of(text) is not None
+
+
 def check_version_id(version_id: str | None) -> None:
     """Raises InvalidArgument for what cannot be a version id."""
-    if version_id is None or version_id == NULL_VERSION or sequence_of(version_id) is not None:
+    if version_id is None or is_version_id(version_id):
         return
     message = "Invalid version id specified" if version_id else "Version id cannot be the empty string"
     raise S3Error("InvalidArgument", message, ArgumentName="versionId", ArgumentValue=version_id)

@@ -73,7 +73,7 @@ async def _head(
         output["ContentRange"] = f"bytes {extent.first}-{extent.last}/{version.size}"
     if extent.part is not None and version.part_count:
         output["PartsCount"] = version.part_count
-    if call.input.get("ChecksumMode") == "ENABLED":
+    if str(call.input.get("ChecksumMode")).upper() == "ENABLED":
         output |= _checksums(version, key, extent)
     return bucket, version, key, output, extent
 

@@ -221,10 +221,13 @@ def _token(marker: str) -> str:
 
 def _marker(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token.removeprefix("1").encode()).decode()
+        marker = base64.urlsafe_b64decode(token[1:].encode()).decode()
     except ValueError:
+        marker = None
+    if marker is None or token != _token(marker):
         raise S3Error(
             "InvalidArgument",
             "The continuation token provided is incorrect",
             ArgumentName="continuation-token",
-        ) from None
+        )
+    return marker

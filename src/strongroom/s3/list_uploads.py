@@ -50,19 +50,20 @@ async def list_multipart_uploads(call: AuthorizedCall, storage: Storage) -> Answ
         "Bucket": given["Bucket"],
         "KeyMarker": encoded(key_marker),
         "UploadIdMarker": id_marker or "",
-        "Prefix": encoded(given.get("Prefix") or ""),
         "MaxUploads": page_size(call, "MaxUploads"),
         "IsTruncated": fold.is_truncated,
         "Uploads": [_upload(call, upload) for upload in fold.contents],
         "CommonPrefixes": [{"Prefix": encoded(prefix)} for prefix in fold.common_prefixes],
     }
+    if given.get("Prefix"):
+        output["Prefix"] = encoded(given["Prefix"])
     if given.get("Delimiter"):
         output["Delimiter"] = encoded(given["Delimiter"])
     if given.get("EncodingType"):
         output["EncodingType"] = given["EncodingType"]
-    if fold.is_truncated:
-        output["NextKeyMarker"] = encoded(fold.next_marker)
-        output["NextUploadIdMarker"] = fold.last_row.upload_id if fold.last_row else ""
+    # Also on the last page, where the other listings have none.
+    output["NextKeyMarker"] = encoded(fold.next_marker)
+    output["NextUploadIdMarker"] = fold.last_row.upload_id if fold.last_row else ""
     return Answer(output=output)
 
 

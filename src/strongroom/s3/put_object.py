@@ -14,8 +14,8 @@ from strongroom.s3.checksum_values import DEFAULT, checksum_members, seal_values
 from strongroom.s3.encryption import response_members
 from strongroom.s3.encryption_headers import choose_encryption
 from strongroom.s3.object_keys import ObjectKey, new_object_key
-from strongroom.s3.requests import check_write_conditions, object_key_name, payload, version_member
-from strongroom.s3.storage import Storage, commit, open_bucket
+from strongroom.s3.requests import check_write_conditions, new_version_member, object_key_name, payload
+from strongroom.s3.storage import Storage, commit_blob, open_bucket
 from strongroom.s3.write_body import Written, write_body
 
 
@@ -49,7 +49,7 @@ async def put_object(call: AuthorizedCall, storage: Storage) -> Answer:
     return Answer(
         output={
             "ETag": version.quoted_etag,
-            **version_member(bucket, version),
+            **new_version_member(version),
             **checksum_members(written.values, algorithm, "FULL_OBJECT"),
             **response_members(version.encryption, chosen.customer_key_md5),
         }
@@ -100,4 +100,4 @@ async def commit_object(
             check=lambda newest: check_write_conditions(conditions, key, newest),
         )
 
-    return await commit(storage, bucket, put)
+    return await commit_blob(storage, bucket, written.part.blob_id, put)

@@ -93,19 +93,18 @@ async def primed(blocks: AsyncGenerator[bytes, None], size: int) -> bytes | Asyn
     if size <= _AT_ONCE:
         async with aclosing(blocks):
             return b"".join([block async for block in blocks])
-    try:
-        first = await anext(blocks)
-    except BaseException:
-        await blocks.aclose()
-        raise
 
-    async def rest() -> AsyncIterator[bytes]:
+    async def begun() -> AsyncGenerator[bytes, None]:
         async with aclosing(blocks):
+            first = await anext(blocks)
+            yield b""
             yield first
             async for block in blocks:
                 yield block
 
-    return rest()
+    answer = begun()
+    await anext(answer)  # one that was never begun would not close `blocks` when it is closed
+    return answer
 
 
 async def _part_plaintext(storage: Storage, key: ObjectKey, piece: Slice) -> AsyncGenerator[bytes, None]:
@@ -115,17 +114,15 @@ async def _part_plaintext(storage: Storage, key: ObjectKey, piece: Slice) -> Asy
         reader = SegmentReader(
             key.material, body_context(key.object_id, part.part_number), part.header, part.size, wanted
         )
-        # A wrong length is damage wherever in the blob the range lies.
-        if await storage.blobs.size(blob_id) != ciphertext_size(part.size):
-            raise IntegrityError(f"blob {blob_id.hex()} has not the length of its part")
-        async with aclosing(storage.blobs.read(blob_id, wanted.start, wanted.stop)) as stored:
+        size = ciphertext_size(part.size)
+        async with aclosing(storage.blobs.read(blob_id, wanted.start, wanted.stop, size=size)) as stored:
             async for ciphertext in stored:
                 if block := reader.feed(ciphertext):
                     yield block
         if block := reader.finish():
             yield block
     except BlobMissing as error:
-        raise IntegrityError(f"blob {blob_id.hex()} is missing or cut") from error
+        raise IntegrityError(f"a part is damaged: {error}") from error
     except KeyMismatch as error:
         # The object's key opened; a part that it does not fit is another object's.
         raise IntegrityError(f"blob {blob_id.hex()} is not this object's") from error

@@ -56,6 +56,11 @@ def preconditions(given: Mapping[str, Any], prefix: str = "") -> Preconditions:
     )
 
 
+def new_version_member(version: ObjectVersion) -> dict[str, str]:
+    """`VersionId` as a write answers it: S3 leaves out that of the null version, also where versioning is suspended."""
+    return {} if version.version_id == NULL_VERSION else {"VersionId": version.version_id}
+
+
 def version_member(bucket: OpenBucket, version: ObjectVersion) -> dict[str, str]:
     """`VersionId` as S3 shows it: not at all in a bucket that never had versioning."""
     if bucket.config.versioning == "" and version.version_id == NULL_VERSION:

@@ -6,13 +6,15 @@ A handler opens its bucket, does its work, and commits with the bucket it opened
 the bucket belongs into that function.
 """
 
+import re
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from strongroom.aws.errors import S3Error
-from strongroom.blobs.store import BlobStore
+from strongroom.blobs.store import BlobId, BlobStore, StorageUnavailable
 from strongroom.database.database import Connection, Database
 from strongroom.identity.call import AuthorizedCall
 from strongroom.keys.keyring import Keyring
@@ -22,6 +24,8 @@ from strongroom.metadata.objects import StaleVersion
 from strongroom.metadata.records import OpenBucket
 
 T = TypeVar("T")
+
+_ACCOUNT_ID = re.compile(r"[0-9]{12}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,8 @@ async def open_bucket(storage: Storage, call: AuthorizedCall) -> OpenBucket:
 
 
 async def open_named_bucket(storage: Storage, name: str, expected_owner: str | None = None) -> OpenBucket:
+    if expected_owner is not None and _ACCOUNT_ID.fullmatch(expected_owner) is None:
+        raise S3Error("InvalidBucketOwnerAWSAccountID")
     bucket = await storage.keyring.open_bucket(name)
     if bucket is None:
         raise S3Error("NoSuchBucket", BucketName=name)
@@ -89,3 +95,17 @@ async def commit(
             continue
         except BlobCondemned as error:
             raise S3Error("SlowDown") from error
+
+
+async def commit_blob(
+    storage: Storage, bucket: OpenBucket, blob_id: bytes, change: Callable[[Connection, OpenBucket], T]
+) -> T:
+    """`commit` of what names a new blob. Where the change is refused, the blob goes at once; where nobody can say
+    whether it took place (the client went, the disk failed), the blob is left to the collector of orphans.
+    """
+    try:
+        return await commit(storage, bucket, change)
+    except S3Error:
+        with suppress(StorageUnavailable):
+            await storage.blobs.delete(BlobId(blob_id))
+        raise

@@ -18,7 +18,7 @@ from strongroom.s3.multipart import check_part_number
 from strongroom.s3.object_keys import OTHER_KEY, ObjectKey, unseal
 from strongroom.s3.ranges import parse_copy_source_range
 from strongroom.s3.requests import MAX_PUT, moment, object_key_name, payload
-from strongroom.s3.storage import Storage, commit, open_bucket
+from strongroom.s3.storage import Storage, commit_blob, open_bucket
 from strongroom.s3.write_body import Written, write_body
 
 KEY_EXPECTED = "The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters."
@@ -51,8 +51,9 @@ async def upload_part_copy(call: AuthorizedCall, storage: Storage) -> Answer:
             "InvalidRequest",
             f"The specified copy source is larger than the maximum allowable size for a copy source: {MAX_PUT}",
         )
-    body = await read_source(storage, source, first, last)
-    written = await _write(storage, call, object_key, body, Expected(), _kept(upload, Expected(), is_copy=True))
+    keep = _kept(upload, Expected(), is_copy=True)
+    async with read_source(storage, source, first, last) as body:
+        written = await _write(storage, call, object_key, body, Expected(), keep)
     await _commit(storage, bucket, upload, object_key, written)
     return Answer(
         output={
@@ -141,4 +142,4 @@ async def _commit(
         put_part(tx, bucket, current, part, delete_after_us=delete_after_us)
         return part
 
-    await commit(storage, bucket, put)
+    await commit_blob(storage, bucket, part.blob_id, put)

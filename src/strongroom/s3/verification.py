@@ -11,14 +11,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, cast
+from typing import Literal
 
 from strongroom.aws.checksums import hasher
 from strongroom.blobs.store import BlobId, BlobMissing, StorageUnavailable
 from strongroom.crypto.errors import IntegrityError, KeyMismatch
 from strongroom.crypto.sealing import body_context
 from strongroom.crypto.segments import HEADER_SIZE, SegmentReader, ciphertext_size, whole
-from strongroom.database.database import Row
+from strongroom.database.database import Row, Value
 from strongroom.keys.store_keys import StoreKeyError
 from strongroom.metadata import inventory
 from strongroom.metadata.objects import read_pages
@@ -72,7 +72,7 @@ async def _bucket(storage: Storage, name: str, progress: Progress) -> AsyncItera
     try:
         bucket = await storage.keyring.open_bucket(name)
     except (IntegrityError, StoreKeyError) as error:
-        yield Damage(bucket=name, problem=f"the bucket does not open, and so nothing in it: {error}")
+        yield Damage(bucket=_text(name), problem=f"the bucket does not open, and so nothing in it: {error}")
         return
     if bucket is None:
         return  # deleted meanwhile
@@ -118,7 +118,7 @@ class _Walk:
     # --- rows
 
     async def version(self, bucket: OpenBucket, row: Row) -> list[Finding]:
-        where = Damage(bucket=self.name, key=cast("str", row[0]), version_id=cast("str", row[2]))
+        where = Damage(bucket=_text(self.name), key=_text(row[0]), version_id=_text(row[2]))
         try:
             version = open_version(bucket, row)
             if version.is_delete_marker:
@@ -133,7 +133,7 @@ class _Walk:
         return [Checked(kind="version"), *blobs]
 
     async def upload(self, bucket: OpenBucket, row: Row) -> list[Finding]:
-        where = Damage(bucket=self.name, key=cast("str", row[0]), upload_id=cast("str", row[1]))
+        where = Damage(bucket=_text(self.name), key=_text(row[0]), upload_id=_text(row[1]))
         try:
             upload = open_upload(bucket, row)
             if upload.completion:
@@ -153,7 +153,7 @@ class _Walk:
         try:
             part = open_part(bucket, upload.object_id, row)
         except IntegrityError as error:
-            return [replace(where, part=cast("int", row[0]), problem=str(error))]
+            return [replace(where, part=row[0] if isinstance(row[0], int) else None, problem=str(error))]
         return [await self._blob(upload.object_id, part, key, where)]
 
     async def _parts_of(self, bucket: OpenBucket, version: ObjectVersion) -> list[Part]:
@@ -232,3 +232,8 @@ def _reader(key: ObjectKey | None, part: Part) -> SegmentReader | None:
     return SegmentReader(
         key.material, body_context(key.object_id, part.part_number), part.header, part.size, whole(part.size)
     )
+
+
+def _text(value: Value) -> str:
+    """A name to show, whatever somebody wrote in its place."""
+    return value if isinstance(value, str) else repr(value)

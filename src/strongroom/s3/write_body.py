@@ -53,18 +53,19 @@ async def write_body(
 
     async def ciphertext() -> AsyncGenerator[bytes, None]:
         nonlocal size
-        async for block, hashed in _hashed(storage, body.chunks, digests):
-            size += len(block)
-            sealed = writer.feed(block)
-            stored.update(sealed)
-            await hashed
-            yield sealed
+        async with aclosing(_hashed(storage, body.chunks, digests)) as blocks:
+            async for block, hashed in blocks:
+                size += len(block)
+                sealed = writer.feed(block)
+                stored.update(sealed)
+                await hashed
+                yield sealed
         digests.check(promise, body.trailers(), show_digests=shows_md5)
         sealed = writer.finish()
         stored.update(sealed)
         yield sealed
 
-    # The store may stop in the middle (disk full): close the source then and not some day.
+    # The store may stop in the middle (disk full): close what feeds it then and not some day.
     async with aclosing(ciphertext()) as chunks:
         blob = await storage.blobs.write(chunks)
     assert body.size in (None, size)
@@ -83,20 +84,21 @@ async def write_body(
 
 async def _hashed(
     storage: Storage, chunks: AsyncIterator[bytes], digests: Digests
-) -> AsyncIterator[tuple[bytes, "asyncio.Future[None]"]]:
+) -> AsyncGenerator[tuple[bytes, "asyncio.Future[None]"], None]:
     """Blocks of about `BLOCK` bytes, each with the future of its hashing, so that hashing and encrypting overlap."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
     done.set_result(None)
-    async for block in _regrouped(chunks):
-        if len(block) < _HASH_INLINE:
-            digests.update(block)
-            yield block, done
-        else:
-            yield block, loop.run_in_executor(storage.hashing, digests.update, block)
+    async with aclosing(_regrouped(chunks)) as blocks:
+        async for block in blocks:
+            if len(block) < _HASH_INLINE:
+                digests.update(block)
+                yield block, done
+            else:
+                yield block, loop.run_in_executor(storage.hashing, digests.update, block)
 
 
-async def _regrouped(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _regrouped(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     held: list[bytes] = []
     size = 0
     async for chunk in chunks:

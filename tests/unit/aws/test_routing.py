@@ -219,7 +219,7 @@ def test_route__method_not_allowed_says_what_is():
     [
         ("POST", "/", "", "MethodNotAllowed"),
         ("HEAD", "/", "", "MethodNotAllowed"),
-        ("POST", "/b", "", "MethodNotAllowed"),
+        ("POST", "/b", "", "PreconditionFailed"),
         ("POST", "/b/k", "", "MethodNotAllowed"),
         ("PATCH", "/b/k", "", "MethodNotAllowed"),
         ("get", "/b/k", "", "MethodNotAllowed"),

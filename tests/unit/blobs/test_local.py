@@ -390,3 +390,15 @@ def test_uploads_leave_alone_what_is_kept_for_the_database(tmp_path):
             assert files_of(tmp_path / "blobs") == set()
 
     asyncio.run(main())
+
+
+def test_read__a_blob_of_another_length_is_damage_wherever_the_range_lies(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with opened(tmp_path) as blobs:
+            blob_id = await store(blobs, b"0123456789")
+            assert [block async for block in blobs.read(blob_id, 2, 5, size=10)] == [b"234"]
+            for size in (9, 11):
+                with pytest.raises(BlobMissing):
+                    await anext(blobs.read(blob_id, 2, 5, size=size))
+
+    asyncio.run(check())

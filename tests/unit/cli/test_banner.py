@@ -9,6 +9,7 @@ import pytest
 
 from strongroom.cli.banner import Facts, banner, client_lines
 from strongroom.config import Address
+from strongroom.server import Proof
 
 FACTS = Facts(
     version="1.2.3",
@@ -21,9 +22,7 @@ FACTS = Facts(
     tls=Address("::", 9443),
     tls_is_private=True,
     metrics=None,
-    object_bytes=100_000,
-    stored_bytes=100_168,
-    proof_seconds=0.0123,
+    proof=Proof(object_bytes=100_000, stored_bytes=100_168, seconds=0.0123),
 )
 
 
@@ -35,6 +34,11 @@ def test_it_says_where_everything_is_and_that_encryption_was_proved() -> None:
     assert "a lost key is lost data" in told
     assert "Metrics" not in told
     assert told.rstrip().endswith(client_lines(FACTS)[-1])
+
+
+def test_a_proof_that_a_full_disk_prevented_is_not_claimed() -> None:
+    told = banner(dataclasses.replace(FACTS, proof=None))
+    assert "Encryption   on; not proved this time: the disk is full, and uploads are refused\n" in told
 
 
 def environment(facts: Facts, **environ: str) -> dict[str, str]:

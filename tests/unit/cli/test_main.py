@@ -19,7 +19,16 @@ def test_version() -> None:
 def test_help_lists_the_commands_and_loads_none_of_them() -> None:
     told = run("--help")
     assert told.returncode == 0
-    for command in ("serve", "doctor", "version"):
+    for command in (
+        "serve",
+        "doctor",
+        "verify",
+        "gc",
+        "backup",
+        "rotate-store-key",
+        "rotate-bucket-secrets",
+        "version",
+    ):
         assert f" {command} " in told.stdout
     program = (
         "import sys\nfrom typer.testing import CliRunner\nfrom strongroom.cli.main import app\n"
@@ -30,7 +39,7 @@ def test_help_lists_the_commands_and_loads_none_of_them() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
 
 
-@pytest.mark.parametrize("command", ["doctor"])
+@pytest.mark.parametrize("command", ["doctor", "verify", "gc", "backup", "rotate-store-key", "rotate-bucket-secrets"])
 def test_the_help_of_commands_says_whether_they_work_beside_a_server(command) -> None:
     assert "beside a running server" in " ".join(run(command, "--help").stdout.split())
 

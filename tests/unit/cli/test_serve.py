@@ -313,6 +313,24 @@ def test_an_unknown_setting_is_one_sentence_and_nothing_is_made(data_dir) -> Non
     assert not data_dir.exists()
 
 
+def test_a_data_directory_that_cannot_be_is_one_sentence(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    assert refused(tmp_path / "file") == f"strongroom: {tmp_path}/file is a file, and has to be a directory.\n"
+    assert refused(Path("/proc/strongroom")) == "strongroom: /proc/strongroom can't be used: No such file or directory.\n"
+
+
+def test_a_banner_that_cannot_be_written_is_no_reason_to_stop(data_dir) -> None:
+    command = [sys.executable, STUB, "serve", "--data-dir", data_dir, "--workers", "1", *ANYWHERE]
+    with open("/dev/full", "w") as full, subprocess.Popen(command, stdout=full, stderr=subprocess.PIPE) as started:
+        until(lambda: (data_dir / "maintained").exists())
+        os.kill(int((data_dir / "maintained").read_text()), signal.SIGKILL)
+        until(lambda: len((data_dir / "maintained").read_text().split()) == 2)
+        started.terminate()
+        assert started.wait(timeout=20) == 0
+        assert started.stderr is not None
+        assert started.stderr.read().count(b"\n") == 1  # the worker that died
+
+
 def test_half_root_credentials_are_refused(data_dir) -> None:
     told = refused(data_dir, environ={"STRONGROOM_ROOT_ACCESS_KEY_ID": "operator"})
     assert "STRONGROOM_ROOT_SECRET_ACCESS_KEY is not set" in told

@@ -219,7 +219,10 @@ def test_a_certificate_with_another_key_is_refused(data_dir, tmp_path) -> None:
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     certificate.write_bytes((data_dir / certificates.SERVER_FILE).read_bytes())
     key.write_bytes((data_dir / certificates.CA_KEY_FILE).read_bytes())
-    with pytest.raises(CertificateError, match=r"certificate\.pem and .*key\.pem"):
+    with pytest.raises(CertificateError, match=r"certificate\.pem and .*key\.pem: the key is not that of the cert"):
+        ServerContext(certificate, key)
+    key.write_text("garbage")
+    with pytest.raises(CertificateError, match=r"key\.pem: wanted are a certificate and its key in PEM\.$"):
         ServerContext(certificate, key)
 
 
@@ -239,8 +242,13 @@ def test_an_encrypted_key_is_refused_and_asks_nobody(data_dir, tmp_path) -> None
 
 
 def test_a_missing_certificate_is_named(tmp_path) -> None:
-    with pytest.raises(CertificateError, match=r"absent\.pem"):
+    with pytest.raises(CertificateError, match=r": No such file or directory: .*/absent\.pem\.$"):
         ServerContext(tmp_path / "absent.pem")
+
+
+def test_of_two_files_the_missing_one_is_named(data_dir, tmp_path) -> None:
+    with pytest.raises(CertificateError, match=r": No such file or directory: .*/absent\.pem\.$"):
+        ServerContext(data_dir / certificates.SERVER_FILE, tmp_path / "absent.pem")
 
 
 def test_addresses_are_certified_as_addresses(data_dir) -> None:

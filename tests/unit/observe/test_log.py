@@ -36,7 +36,7 @@ def test_lines_for_people(lines, background) -> None:
     lines.configure(background=background)
     log.info("Answered", request_id="R1", key="a b", status=200, seconds=0.25)
     (line,) = lines.read()
-    assert line.endswith('INFO Answered request_id=R1 key="a b" status=200 seconds=0.250000')
+    assert line.endswith('INFO Answered key="a b" status=200 seconds=0.250000 request_id=R1')
     assert line[:4].isdigit()
 
 
