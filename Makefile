@@ -8,20 +8,23 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help:            ## List these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
+# The machine's pip fills the environments: for one of their own, Debian's python3 would need python3-venv as well.
+pip = $(PYTHON) -m pip --quiet --python $(1)/bin/python install
+
 $(VENV)/.installed: requirements.txt pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --require-hashes -r requirements.txt
-	$(BIN)/pip install --quiet --no-deps -e .
+	$(PYTHON) -m venv --without-pip $(VENV)
+	$(call pip,$(VENV)) --require-hashes -r requirements.txt
+	$(call pip,$(VENV)) --no-deps -e .
 	touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.installed
-	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
+	$(call pip,$(VENV)) --require-hashes -r requirements-dev.txt
 	touch $@
 
 # Clients for the tests live apart: aws-cli pins a botocore of its own.
 .testenv/.installed: requirements-clients.txt
-	$(PYTHON) -m venv .testenv
-	.testenv/bin/pip install --quiet --require-hashes -r requirements-clients.txt
+	$(PYTHON) -m venv --without-pip .testenv
+	$(call pip,.testenv) --require-hashes -r requirements-clients.txt
 	touch $@
 
 install: $(VENV)/.installed  ## Create .venv and install the server into it
@@ -46,7 +49,7 @@ format: $(VENV)/.dev  ## Format and mend what can be mended
 	$(BIN)/ruff check --fix .
 
 $(VENV)/.bench: requirements-bench.txt $(VENV)/.dev
-	$(BIN)/pip install --quiet --require-hashes -r requirements-bench.txt
+	$(call pip,$(VENV)) --require-hashes -r requirements-bench.txt
 	@command -v wrk >/dev/null || { apt-get update -qq && apt-get install -qq -y wrk; }
 	touch $@
 

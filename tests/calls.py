@@ -183,7 +183,7 @@ def with_workers(
     return asyncio.run(run())
 
 
-def customer(key: bytes, prefix: str = "") -> dict[str, str]:
+def customer(key: bytes, prefix: str = "") -> dict[str, Any]:
     """The members of a customer-provided key."""
     return {
         f"{prefix}SSECustomerAlgorithm": "AES256",
@@ -208,7 +208,7 @@ async def at_once(data_dir: Path, workers: Sequence[Worker], *work: Awaitable[An
     with writers_wait(data_dir):
         tasks = [asyncio.ensure_future(each) for each in work]
         async with asyncio.timeout(20):
-            while sum(worker.database.transactions for worker in workers) - before < len(work):  # noqa: ASYNC110
+            while sum(worker.database.transactions for worker in workers) - before < len(work):
                 await asyncio.sleep(0.001)
                 if any(task.done() for task in tasks):
                     break  # refused before it wrote anything: its result tells

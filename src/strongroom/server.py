@@ -25,7 +25,7 @@ from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Connection, Unavailable
 from strongroom.database.migrations import SchemaTooNew, SchemaTooOld, migrate, require_newest
 from strongroom.database.private_file import make_private_directory
-from strongroom.database.sqlite import RESERVE_BYTES, SqliteDatabase
+from strongroom.database.sqlite import RESERVE_BYTES, SqliteDatabase, read_once
 from strongroom.edge.asgi import Edge, application
 from strongroom.edge.local_client import LocalAnswer, request
 from strongroom.edge.service import Identity, Service
@@ -43,6 +43,7 @@ from strongroom.keys.store_keys import (
     VARIABLES,
     LoadStoreKeys,
     StoreKeyError,
+    StoreKeys,
     create_key_file,
     load_credentials,
     load_environment,
@@ -206,6 +207,12 @@ async def _require_primary_key(database: SqliteDatabase, load: LoadStoreKeys, wh
         before, keys = primary, load()
         if primary in keys:
             return
+    _require_key(primary, keys, where)
+
+
+def _require_key(primary: bytes, keys: StoreKeys, where: str) -> None:
+    if primary in keys:
+        return
     given = ", ".join(identity.hex() for identity in keys) or "none"
     raise StoreKeyError(
         f"its store key is {primary.hex()}, and the keys given are: {given}."
@@ -256,6 +263,31 @@ async def open_store(data_dir: Path, settings: Settings) -> OpenStore:
     )
     directory = paths.keys if settings.store_key_source == "keyfile" else None
     return OpenStore(storage=storage, database=database, blobs=blobs, load=load, key_directory=directory)
+
+
+def look_at_store(data_dir: Path, settings: Settings) -> str:
+    """What there is to say of the store, in a few words; nothing is changed. Raises StartError where index or key are
+    not as they should be.
+    """
+    paths = Paths(data_dir)
+    try:
+        if not paths.index.exists() or paths.index.stat().st_size == 0:
+            _refuse_blobs(paths, "is missing or empty")
+            return "there is none yet: the first start makes it"
+        rows = read_once(paths.index, "SELECT value FROM store WHERE name = 'primary_store_key_id'")
+        if not rows:
+            return "its first start did not end: the next one goes on"
+        primary = cast("bytes", rows[0][0])
+        if settings.store_key_source != "keyfile":
+            return (
+                f"its store key {primary.hex()} comes from {settings.store_key_source!r}, which is not looked at here"
+            )
+        _require_key(primary, _loader(paths, settings)(), _where_keys_come_from(paths, settings))
+    except (StoreKeyError, Unavailable) as error:
+        raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise StartError(f"{paths.index} is damaged ({error}): restore it from a backup.") from error
+    return f"its store key {primary.hex()} is in {paths.keys}"
 
 
 async def build(settings: Settings, data_dir: Path) -> Application:

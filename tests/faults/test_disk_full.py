@@ -59,22 +59,6 @@ def test_a_full_disk_refuses_uploads_and_nothing_else_and_recovers_by_itself(dis
     assert " ERROR " not in server.log.read_text()
 
 
-def test_a_server_starts_on_a_full_disk(disk):
-    server = disk.server
-    server.send("PUT", "/bucket")
-    stored = fill_by_uploads(server)
-    with (disk.inside / "filler").open("wb", buffering=0) as filler:
-        fill(filler)
-        assert server.stop() == 0
-        fill(filler)  # with what the end of the server made free
-        server.start()
-        everything_answers(server)
-        check(server, stored)
-        refuses_uploads(server)
-        free_space(server, stored)
-    assert " ERROR " not in server.log.read_text()
-
-
 def refuses_uploads(server: Server) -> None:
     for reply in (
         put(server, "small", b"x"),

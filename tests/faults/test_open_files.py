@@ -2,15 +2,19 @@
 
 import asyncio
 import os
+import socket
+import struct
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
 from strongroom.aws.errors import S3Error
 from strongroom.blobs.store import BlobId, BlobStore, ListedBlob, StorageFull, StoredBlob
-from strongroom.identity.call import Answer
 from tests.calls import Worker, with_workers
+from tests.harness import running
 
 MIB = 1 << 20
 
@@ -106,13 +110,13 @@ def test_a_write_that_is_cancelled_anywhere_is_whole_or_leaves_nothing(tmp_path,
         upload, _ = await worker.upload("key")
         before, claims = worker.blobs(), "SELECT blob_id FROM blobs"
 
-        def call() -> "asyncio.Task[Answer]":
-            given = {
+        def call() -> "asyncio.Task[Any]":
+            given: dict[str, Any] = {
                 "PutObject": {"Key": "key", "body": bytes(3 * MIB)},
                 "UploadPart": {**upload, "PartNumber": 1, "body": bytes(3 * MIB)},
                 "CopyObject": {"Key": "key", "CopySource": "bucket/source"},
             }[operation]
-            return asyncio.ensure_future(worker.answer(operation, **given))  # type: ignore[arg-type]
+            return asyncio.ensure_future(worker(operation, **given))
 
         for turns in range(40):
             task = call()
@@ -129,3 +133,20 @@ def test_a_write_that_is_cancelled_anywhere_is_whole_or_leaves_nothing(tmp_path,
         assert abandoned == []
 
     with_workers(tmp_path, work)
+
+
+def test_an_object_is_not_read_to_its_end_for_a_client_that_went_away(tmp_path) -> None:
+    with running(tmp_path, "--workers", "1") as server:
+        server.send("PUT", "/bucket")
+        server.send("PUT", "/bucket/key", body=bytes(64 * MIB))
+        with server.connect() as connection:
+            connection.sendall(server.head("GET", "/bucket/key"))
+            assert connection.recv(1000)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        deadline = time.monotonic() + 20
+        while not (line := next((each for each in server.log.read_text().splitlines() if "=GetObject" in each), "")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        told = dict(field.split("=") for field in line.split() if field.count("=") == 1)
+        assert told["code"] == "ClientGone"
+        assert int(told["bytes_out"]) < 32 * MIB

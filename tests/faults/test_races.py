@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -77,7 +78,7 @@ def test_a_part_that_comes_after_its_upload_was_completed_or_aborted_leaves_noth
 
             part = asyncio.ensure_future(worker("UploadPart", **upload, PartNumber=1, body=slow(), size=12))
             await arrived.wait()
-            given = {"MultipartUpload": {"Parts": listed}} if operation[0] == "C" else {}
+            given: dict[str, Any] = {"MultipartUpload": {"Parts": listed}} if operation[0] == "C" else {}
             await worker(operation, **upload, **given)
             go_on.set()
             with pytest.raises(S3Error, match="NoSuchUpload"):

@@ -97,7 +97,10 @@ def test_what_is_no_address_is_refused(text) -> None:
         ('domain = ["UPPER.example"]', "setting domain .* is not a domain name"),
         ('domain = ["a..b"]', "setting domain"),
         ('trusted_proxies = ["10.0.0.1/8"]', "setting trusted_proxies .* 10.0.0.1/8 has host bits set"),
-        ('trusted_proxies = ["proxy"]', "setting trusted_proxies .* 'proxy' does not appear to be .*; write an address"),
+        (
+            'trusted_proxies = ["proxy"]',
+            "setting trusted_proxies .* 'proxy' does not appear to be .*; write an address",
+        ),
         ("stall_timeout = 0", "setting stall_timeout"),
         ("stall_timeout = nan", "setting stall_timeout"),
         ("deletion_grace = inf", "setting deletion_grace"),

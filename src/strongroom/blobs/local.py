@@ -27,7 +27,7 @@ KEEP_FREE_BYTES = 32 << 20
 _WRITE_BLOCK = 1 << 20  # a blob shorter than this is one job of the pool
 _MAX_BUFFERS = 512  # of one write, below IOV_MAX
 _CACHED_READ = 256 << 10
-_READ_BLOCK = 1 << 20
+_READ_BLOCK = 512 << 10  # of which every reader under way holds several
 _THREADS = 16
 
 

@@ -18,7 +18,7 @@ from typing import Literal
 
 from cryptography import x509
 
-from strongroom import config
+from strongroom import config, server
 from strongroom.config import Settings
 from strongroom.edge import certificates
 from strongroom.identity import root
@@ -69,6 +69,8 @@ def examine(data_dir: Path, config_file: Path | None = None) -> Iterator[Finding
         yield Finding(check="config", verdict="ok", text="every setting is known and valid")
     yield from _permissions(data_dir)
     yield _credentials(data_dir)
+    if settings is not None:
+        yield _store(data_dir, settings)
     yield from _clock(data_dir)
     yield from _disk(data_dir)
     if settings is not None and settings.listen_tls is not None:
@@ -130,6 +132,15 @@ def _credentials(data_dir: Path) -> Finding:
         return Finding(check="credentials", verdict="problem", text=str(error), advice="Correct it and look again.")
     where = "the environment" if from_environment else str(path)
     return Finding(check="credentials", verdict="ok", text=f"the root credentials come from {where}")
+
+
+def _store(data_dir: Path, settings: Settings) -> Finding:
+    try:
+        text = server.look_at_store(data_dir, settings)
+    except (server.StartError, OSError) as error:
+        advice = "Put it right before the next start; docs/operations/backup.md tells how to restore."
+        return Finding(check="store", verdict="problem", text=str(error), advice=advice)
+    return Finding(check="store", verdict="ok", text=text)
 
 
 def _clock(data_dir: Path) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain text: one line an error, paragraphs that reflow
     help="An S3-compatible object store that encrypts everything it stores.",
 )
 
@@ -53,13 +54,13 @@ def serve(
     raise typer.Exit(run(data_dir, config, flags))
 
 
-@app.command()
+@app.command(short_help="Check this machine and this store.")
 def doctor(
     data_dir: DataDir,
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Check permissions, clock, disk, certificate and settings, and say what to do. Works beside a running server.
+    """Check permissions, keys, clock, disk, certificate and settings, and say what to do. Works beside a running server.
 
     Exit code 0: no problem; 1: problems; 2: there is nothing to check.
     """
@@ -87,7 +88,7 @@ def verify(
     raise typer.Exit(run(data_dir, config, bucket=bucket, as_json=as_json))
 
 
-@app.command()
+@app.command(short_help="Remove what belongs to no object.")
 def gc(
     data_dir: DataDir,
     config: ConfigFile = None,
@@ -124,7 +125,7 @@ def backup(
     raise typer.Exit(run(data_dir, config, destination, with_keys=with_keys, as_json=as_json))
 
 
-@app.command()
+@app.command(short_help="Bring a new store key into force.")
 def rotate_store_key(
     data_dir: DataDir,
     config: ConfigFile = None,
@@ -141,7 +142,7 @@ def rotate_store_key(
     raise typer.Exit(run(data_dir, config, yes=yes, as_json=as_json))
 
 
-@app.command()
+@app.command(short_help="Give buckets fresh secrets.")
 def rotate_bucket_secrets(
     data_dir: DataDir,
     config: ConfigFile = None,

@@ -26,6 +26,7 @@ def rotate_store(data_dir: Path, config_file: Path | None, *, yes: bool, as_json
     lock_directory = Paths(data_dir).s3
 
     async def work(store: OpenStore) -> int:
+        _warn(asks=sys.stdin.isatty() and not (yes or as_json))
         with rotation_lock(lock_directory), progress("Rotating") as show:
             old = await primary_store_key(store.database)
             new = await rotate_store_key(store.rotation, show)
@@ -35,14 +36,7 @@ def rotate_store(data_dir: Path, config_file: Path | None, *, yes: bool, as_json
             print(_outcome(store, old, new))
         return 0
 
-    def command() -> int:
-        print(_WARNING, file=sys.stderr)
-        asks = sys.stdin.isatty() and not (yes or as_json)
-        if asks and not typer.confirm("Rotate the store key now?", err=True):
-            raise CommandError("nothing was changed")
-        return on_store(data_dir, config_file, work)
-
-    return run(command)
+    return run(lambda: on_store(data_dir, config_file, work))
 
 
 def rotate_secrets(data_dir: Path, config_file: Path | None, *, bucket: str | None, as_json: bool) -> int:
@@ -59,6 +53,13 @@ def rotate_secrets(data_dir: Path, config_file: Path | None, *, bucket: str | No
         return 0
 
     return run(lambda: on_store(data_dir, config_file, work))
+
+
+def _warn(*, asks: bool) -> None:
+    """Raises CommandError where somebody is asked and says no."""
+    print(_WARNING, file=sys.stderr)
+    if asks and not typer.confirm("Rotate the store key now?", err=True):
+        raise CommandError("nothing was changed")
 
 
 _WARNING = (

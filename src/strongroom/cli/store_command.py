@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pwd
+import sqlite3
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -39,7 +40,6 @@ _REFUSALS = (
     StorageUnavailable,
     StoreKeyError,
     Unavailable,
-    OSError,
 )
 
 
@@ -54,6 +54,11 @@ def run(command: Callable[[], int], *, failed: int = 1) -> int:
         print("strongroom: interrupted", file=sys.stderr)
     except _REFUSALS as error:
         print(f"strongroom: {error}", file=sys.stderr)
+    except sqlite3.DatabaseError as error:  # what no waiting mends; the rest is Unavailable
+        print(f"strongroom: the index is damaged ({error}): restore it from a backup", file=sys.stderr)
+    except OSError as error:
+        why = f"{error.filename} can't be used: {error.strerror}" if error.filename else error
+        print(f"strongroom: {why}", file=sys.stderr)
     return failed
 
 
@@ -74,8 +79,8 @@ def on_store(data_dir: Path, config_file: Path | None, work: Callable[[OpenStore
 def settings_of(data_dir: Path, config_file: Path | None) -> Settings:
     """The settings of an existing store, for the user whom it belongs to. Raises CommandError, ConfigError."""
     index = Paths(data_dir).index
-    if not index.exists():
-        raise CommandError(f"{index} does not exist: there is no store in {data_dir}")
+    if not index.exists() or index.stat().st_size == 0:
+        raise CommandError(f"{index} is missing or empty: there is no store in {data_dir}")
     owner = index.stat().st_uid
     if owner != os.geteuid():
         # What root makes here (a key file above all), the server could not read.

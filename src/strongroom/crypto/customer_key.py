@@ -51,5 +51,10 @@ class CustomerKey:
     ) -> None:
         self.zero()
 
+    def __del__(self) -> None:
+        """A key that an error left unused is wiped all the same."""
+        if hasattr(self, "_material"):  # not where its length was refused
+            self.zero()
+
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
         raise TypeError("a customer key cannot be pickled or copied")

@@ -169,6 +169,15 @@ def read_copy(path: str | os.PathLike[str]) -> Iterator[Callable[[str, Sequence[
         yield lambda sql, params: connection.execute(sql, params).fetchall()
 
 
+def read_once(path: str | os.PathLike[str], sql: str) -> list[Row]:
+    """Rows of a database that is only looked at, beside a running server or without one. Raises Unavailable."""
+    # Nobody has it open where there is no WAL, and SQLite would leave one behind, though it only reads.
+    alone = "" if os.path.exists(f"{os.fspath(path)}-wal") else "&immutable=1"
+    uri = f"{Path(path).absolute().as_uri()}?mode=ro{alone}"
+    with translated(), closing(sqlite3.connect(uri, uri=True)) as connection:
+        return connection.execute(sql).fetchall()
+
+
 if TYPE_CHECKING:
 
     def _is_database(database: SqliteDatabase) -> Database:

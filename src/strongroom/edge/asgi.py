@@ -100,7 +100,11 @@ def application(edge: Edge) -> Callable[[Scope, Receive, Send], Awaitable[None]]
         )
         try:
             response = await _respond(edge, scope, receive, exchange)
-            await _send(scope, send, response, exchange)
+            try:
+                await _send(scope, send, response, exchange)
+            finally:
+                if (close := getattr(response.body, "aclose", None)) is not None:
+                    await close()
         except ClientGoneError:
             exchange.code = "ClientGone"
         _record(exchange, time.perf_counter() - started)
@@ -344,18 +348,16 @@ async def _stream(send: Send, body: AsyncIterator[bytes], exchange: _Exchange) -
     """
     try:
         async for block in body:
-            exchange.bytes_out += len(block)
             await send({"type": "http.response.body", "body": block, "more_body": True})
+            exchange.bytes_out += len(block)
         await send({"type": "http.response.body"})
+    except ConnectionResetError:
+        exchange.code = "ClientGone"
     except IntegrityError as error:
         count_integrity_error()
         exchange.code, exchange.error, exchange.reason = "Aborted", error, f"integrity: {error}"
     except Exception as error:  # noqa: BLE001 - as above
         exchange.code, exchange.error = "Aborted", error
-    finally:
-        close = getattr(body, "aclose", None)
-        if close is not None:
-            await close()
 
 
 def _record(exchange: _Exchange, seconds: float) -> None:

@@ -15,7 +15,8 @@ import sys
 import termios
 from collections.abc import Awaitable, Callable, MutableMapping
 from email.utils import formatdate
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -34,6 +35,8 @@ MAX_HEAD_BYTES: Final = 16 * 1024
 # An answered client gets this long to stop sending (nginx's lingering_time and lingering_timeout, shorter).
 LINGER_SECONDS: Final = 10.0
 LINGER_IDLE_SECONDS: Final = 2.0
+
+_IS_GONE: Final = "strongroom.is_gone"  # of a scope: has the client closed its connection?
 
 
 class Http1(HttpToolsProtocol):
@@ -94,6 +97,7 @@ class Http1(HttpToolsProtocol):
         self._head_timer.cancel()
         self._check_head()
         super().on_headers_complete()
+        cast("dict[str, Any]", self.scope)[_IS_GONE] = partial(getattr, self.cycle, "disconnected")
         if self.parser.should_upgrade():
             # RFC 9110 7.8: an upgrade may be ignored. The parser is lost for what follows, so this is the connection's
             # last request.
@@ -231,14 +235,24 @@ def answering_before_the_body(application: Application) -> Application:
     What the client has not sent yet can't be told from its next request, so the connection ends; and it ends only after
     the client had time to read the answer, since closing a socket with unread bytes resets it and may destroy the
     answer on its way (RFC 9112 9.6).
+
+    And `send` of a piece of an answer raises ConnectionResetError where the client has gone, as ASGI asks and uvicorn does
+    not: nobody reads a whole object for a client that stopped after its first bytes.
     """
 
     async def call(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         unread = _body_length(scope["headers"])
+        is_gone = scope[_IS_GONE]
+
+        async def send_while_there(message: Message) -> None:
+            await send(message)
+            if message.get("more_body", False) and is_gone():
+                raise ConnectionResetError
+
         if unread == 0:
-            await application(scope, receive, send)
+            await application(scope, receive, send_while_there)
             return
 
         async def receive_counted() -> Message:
@@ -252,11 +266,11 @@ def answering_before_the_body(application: Application) -> Application:
 
         async def send_and_linger(message: Message) -> None:
             if unread == 0:
-                await send(message)
+                await send_while_there(message)
             elif message["type"] == "http.response.start":
                 await send({**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]})
             elif message.get("more_body", False):
-                await send(message)
+                await send_while_there(message)
             else:
                 await send({**message, "more_body": True})
                 await _discard(receive)

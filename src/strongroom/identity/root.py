@@ -6,8 +6,10 @@ are no default credentials. This module verifies no signature and decides nothin
 
 import configparser
 import io
+import os
 import re
 import secrets
+import stat
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -94,7 +96,10 @@ def _from_environment(environ: Mapping[str, str]) -> Credentials | None:
 
 def _from_file(path: Path) -> Credentials:
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+                raise RootCredentialsError(f"{path} can be used by others: run `chmod 600 {path}`. {_READ_BY_OTHERS}")
+            text = file.read()
     except FileNotFoundError:
         return _generate(path)
     except UnicodeDecodeError:
@@ -112,6 +117,7 @@ def _from_file(path: Path) -> Credentials:
     return _checked(access_key_id, secret, where=str(path))
 
 
+_READ_BY_OTHERS = "If somebody may have read it, delete it to have new root credentials made."
 _WAY_OUT = "Put it right, or delete it to have new root credentials made."
 
 

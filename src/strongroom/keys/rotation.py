@@ -21,7 +21,7 @@ from typing import cast
 
 from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Connection, Database
-from strongroom.keys.keyring import Keyring
+from strongroom.keys.keyring import Keyring, primary_store_key
 from strongroom.keys.store_keys import (
     LoadStoreKeys,
     StoreKeyError,
@@ -107,14 +107,6 @@ async def finish_rotation(rotation: Rotation, progress: Progress) -> bool:
     used = await _use_announced(rotation, progress)
     retired = await _retire_key_files(rotation)
     return bool(announced or used or retired)
-
-
-async def primary_store_key(database: Database) -> StoreKeyId:
-    """The id of the store key in force. Raises IntegrityError."""
-    identity = (await database.read("SELECT value FROM store WHERE name = 'primary_store_key_id'"))[0][0]
-    if not isinstance(identity, bytes):
-        raise IntegrityError("the index names a store key that cannot have been written")
-    return identity
 
 
 async def _make_primary(database: Database, old: StoreKeyId, new: StoreKeyId) -> None:

@@ -1,9 +1,9 @@
 """Who holds a blob, and the queue of blobs to delete.
 
 The table's primary key decides every race between a commit and the collector of orphans: a commit *claims* a blob by
-inserting its row, the collector *condemns* an orphan by inserting the same row, and whoever comes second loses. What
-was deleted keeps its row for a while, so that a commit that slept through it all fails instead of naming a file that is
-gone. This table is the only one without a seal: whoever can write it can delete, as whoever can write a database always
+inserting its row, the collector *condemns* an orphan by inserting the same row, and whoever comes second loses. An
+orphan that was deleted keeps its row for a while, so that a commit that slept through it all fails instead of naming a
+file that is gone. This table is the only one without a seal: whoever can write it can delete, as whoever can write a database always
 can, and nothing more.
 """
 
@@ -72,10 +72,15 @@ async def waiting(database: Database) -> int:
 
 
 def bury(tx: Connection, blob_ids: Iterable[bytes], *, now_us: int) -> None:
-    """The files are gone; the rows stay as tombstones until `TOMBSTONE_US` later."""
+    """The files are gone. What an object had claimed is claimed by nobody again; rows of orphans stay as tombstones
+    until `TOMBSTONE_US` later.
+    """
     for blob_id in blob_ids:
+        tx.execute("DELETE FROM blobs WHERE blob_id = ? AND object_id IS NOT NULL", (blob_id,))
         tx.execute("UPDATE blobs SET deleted_us = ? WHERE blob_id = ?", (now_us, blob_id))
-    tx.execute("DELETE FROM blobs WHERE deleted_us <= ?", (now_us - TOMBSTONE_US,))
+    # Nothing is deleted before its time, so the time says the same as `deleted_us`, and it has an index.
+    end = now_us - TOMBSTONE_US
+    tx.execute("DELETE FROM blobs WHERE delete_after_us <= ? AND deleted_us <= ?", (end, end))
 
 
 async def known(database: Database, blob_ids: Iterable[bytes]) -> set[bytes]:

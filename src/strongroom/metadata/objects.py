@@ -166,7 +166,8 @@ def sequence_of(version_id: str) -> int | None:
     """The sequence in a version id of ours; None for "null" and for strings that we never made."""
     if _VERSION_ID.fullmatch(version_id) is None:
         return None
-    return 2**64 - 1 - int(version_id[:16], 16)
+    sequence = 2**64 - 1 - int(version_id[:16], 16)
+    return sequence if sequence < 2**63 else None  # BIGINT
 
 
 # --- writing (inside a transaction)

@@ -1,8 +1,9 @@
 """ListObjects, ListObjectsV2 and ListObjectVersions: the index read in pages, folded by `listing`."""
 
+import asyncio
 import base64
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from strongroom.aws.errors import S3Error
@@ -11,9 +12,11 @@ from strongroom.metadata.objects import list_latest, list_versions, newest_seque
 from strongroom.metadata.records import NULL_VERSION, ListedVersion, OpenBucket
 from strongroom.s3.buckets import owner_id
 from strongroom.s3.find_object import check_version_id
-from strongroom.s3.listing import Fold, Seek
+from strongroom.s3.listing import Fold, Keyed, Seek
 from strongroom.s3.requests import moment
-from strongroom.s3.storage import Storage, open_bucket
+from strongroom.s3.storage import Storage, open_again, open_bucket
+
+T = TypeVar("T", bound=Keyed)
 
 MAX_KEYS = 1000
 _STEP = 1000  # rows of one read, at most
@@ -24,7 +27,7 @@ async def list_objects(call: AuthorizedCall, storage: Storage) -> Answer:
     given, encoded = call.input, encoder(call)
     marker = given.get("Marker") or ""
     fold = await _latest(call, storage, bucket, after=marker)
-    output = _common(call, fold) | {"Marker": encoded(marker)}
+    output = _common(call, fold) | {"Marker": encoded(marker), "BucketRegion": storage.region}
     output["Contents"] = [_content(call, version) for version in fold.contents]
     if fold.is_truncated and given.get("Delimiter"):
         output["NextMarker"] = encoded(fold.next_marker)  # only then does S3 name it; else it is the last key
@@ -36,7 +39,7 @@ async def list_objects_v2(call: AuthorizedCall, storage: Storage) -> Answer:
     given, encoded = call.input, encoder(call)
     token, start_after = given.get("ContinuationToken"), given.get("StartAfter") or ""
     fold = await _latest(call, storage, bucket, after=start_after if token is None else _marker(token))
-    output = _common(call, fold)
+    output = _common(call, fold) | {"BucketRegion": storage.region}
     output["Contents"] = [
         _content(call, version, with_owner=bool(given.get("FetchOwner"))) for version in fold.contents
     ]
@@ -72,7 +75,7 @@ async def list_object_versions(call: AuthorizedCall, storage: Storage) -> Answer
         max_keys=page_size(call),
     )
 
-    async def fetch(seek: Seek[ListedVersion], limit: int) -> list[ListedVersion]:
+    async def fetch(bucket: OpenBucket, seek: Seek[ListedVersion], limit: int) -> list[ListedVersion]:
         before = seek.row.sequence if seek.row else resume if seek.lower == key_marker else None
         return await list_versions(
             storage.database,
@@ -84,7 +87,7 @@ async def list_object_versions(call: AuthorizedCall, storage: Storage) -> Answer
             limit=limit,
         )
 
-    await fill(fold, fetch)
+    await fill(storage, bucket, fold, fetch)
     output = _common(call, fold) | {"KeyMarker": encoded(key_marker), "VersionIdMarker": version_marker or ""}
     newest: dict[str, int | None] = {}
     if resume is not None:
@@ -110,11 +113,25 @@ async def list_object_versions(call: AuthorizedCall, storage: Storage) -> Answer
     return Answer(output=output)
 
 
-async def fill(fold: Fold[Any], fetch: Callable[[Seek[Any], int], Awaitable[list[Any]]]) -> None:
-    """Feed a fold until it has its page. `fetch`: up to so many rows from a seek on; fewer mean that there are no more."""
+async def fill(
+    storage: Storage,
+    bucket: OpenBucket,
+    fold: Fold[T],
+    fetch: Callable[[OpenBucket, Seek[T], int], Awaitable[list[T]]],
+    *,
+    step: int = _STEP,
+) -> None:
+    """Feed a fold until it has its page. `fetch`: up to so many rows from a seek on; fewer mean that there are no more.
+
+    A million hidden rows may lie before the end of a page. So others have their turn between two reads, and each read
+    has the bucket as it is then: a secret may have come into use since the last one. Raises NoSuchBucket.
+    """
     while fold.seek is not None:
-        rows = await fetch(fold.seek, _STEP)
-        fold.feed(rows, exhausted=len(rows) < _STEP)
+        rows = await fetch(bucket, fold.seek, step)
+        fold.feed(rows, exhausted=len(rows) < step)
+        if fold.seek is not None:
+            await asyncio.sleep(0)
+            bucket = await open_again(storage, bucket)
 
 
 def page_size(call: AuthorizedCall, member: str = "MaxKeys") -> int:
@@ -158,12 +175,12 @@ async def _latest(call: AuthorizedCall, storage: Storage, bucket: OpenBucket, *,
         hidden=lambda version: version.is_delete_marker,
     )
 
-    async def fetch(seek: Seek[ListedVersion], limit: int) -> list[ListedVersion]:
+    async def fetch(bucket: OpenBucket, seek: Seek[ListedVersion], limit: int) -> list[ListedVersion]:
         return await list_latest(
             storage.database, bucket, lower=seek.lower, inclusive=seek.inclusive, below=fold.below, limit=limit
         )
 
-    await fill(fold, fetch)
+    await fill(storage, bucket, fold, fetch)
     return fold
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from strongroom.aws.errors import S3Error
 from strongroom.identity.call import Answer, AuthorizedCall
-from strongroom.metadata.records import SseC, Upload
+from strongroom.metadata.records import OpenBucket, SseC, Upload
 from strongroom.metadata.uploads import get_upload, list_parts, list_uploads
 from strongroom.s3.buckets import owner_id
 from strongroom.s3.checksum_values import checksum_members, open_values
@@ -12,11 +12,12 @@ from strongroom.s3.encryption_headers import read_customer_key
 from strongroom.s3.list_objects import encoder, fill, page_size
 from strongroom.s3.listing import Fold, Seek
 from strongroom.s3.object_keys import OTHER_KEY, ObjectKey, unseal
-from strongroom.s3.requests import moment, object_key_name
+from strongroom.s3.requests import moment, object_key_name, page_number
 from strongroom.s3.storage import Storage, open_bucket
 from strongroom.s3.upload_parts import KEY_EXPECTED, no_such_upload
 
 MAX_PARTS = 1000  # of one page
+_STEP = 100  # rows of one read: that of a completed upload may name 10,000 parts
 
 
 async def list_multipart_uploads(call: AuthorizedCall, storage: Storage) -> Answer:
@@ -33,7 +34,7 @@ async def list_multipart_uploads(call: AuthorizedCall, storage: Storage) -> Answ
         hidden=lambda upload: upload.completion is not None,
     )
 
-    async def fetch(seek: Seek[Upload], limit: int) -> list[Upload]:
+    async def fetch(bucket: OpenBucket, seek: Seek[Upload], limit: int) -> list[Upload]:
         after = seek.row.upload_id if seek.row else id_marker if seek.lower == key_marker else None
         return await list_uploads(
             storage.database,
@@ -45,7 +46,7 @@ async def list_multipart_uploads(call: AuthorizedCall, storage: Storage) -> Answ
             limit=limit,
         )
 
-    await fill(fold, fetch)
+    await fill(storage, bucket, fold, fetch, step=_STEP)
     output: dict[str, Any] = {
         "Bucket": given["Bucket"],
         "KeyMarker": encoded(key_marker),
@@ -71,7 +72,8 @@ async def list_upload_parts(call: AuthorizedCall, storage: Storage) -> Answer:
     bucket = await open_bucket(storage, call)
     key, upload_id = object_key_name(call), call.input["UploadId"]
     customer_key = read_customer_key(call)
-    marker, limit = _number(call, "PartNumberMarker", "part-number-marker", 0), _limit(call)
+    marker = page_number(call, "PartNumberMarker", "part-number-marker", 0)
+    limit = min(page_number(call, "MaxParts", "max-parts", MAX_PARTS), MAX_PARTS)
     upload = await get_upload(storage.database, bucket, key, upload_id)
     if upload is None or upload.completion:
         raise no_such_upload(upload_id)
@@ -90,7 +92,7 @@ async def list_upload_parts(call: AuthorizedCall, storage: Storage) -> Answer:
         )
     parts = await list_parts(storage.database, bucket, upload, after=marker, limit=limit + 1)
     shown = parts[:limit]
-    truncated = len(parts) > limit
+    truncated = len(parts) > limit > 0
     algorithm = upload.checksum_algorithm
     owner = {"ID": owner_id(call.principal.account_id)}
     output: dict[str, Any] = {
@@ -137,22 +139,3 @@ def _upload(call: AuthorizedCall, upload: Upload) -> dict[str, Any]:
     if upload.checksum_algorithm:
         entry |= {"ChecksumAlgorithm": upload.checksum_algorithm, "ChecksumType": upload.checksum_type}
     return entry
-
-
-def _limit(call: AuthorizedCall) -> int:
-    return min(_number(call, "MaxParts", "max-parts", MAX_PARTS), MAX_PARTS)
-
-
-def _number(call: AuthorizedCall, member: str, name: str, default: int) -> int:
-    value = call.input.get(member)
-    if value is None:
-        return default
-    number = int(value) if isinstance(value, int) or (value.isascii() and value.isdigit() and len(value) < 12) else -1
-    if not 0 <= number <= 2**31 - 1:
-        raise S3Error(
-            "InvalidArgument",
-            f"Argument {name} must be an integer between 0 and 2147483647",
-            ArgumentName=name,
-            ArgumentValue=str(value),
-        )
-    return number

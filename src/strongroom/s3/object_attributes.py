@@ -11,7 +11,7 @@ from strongroom.s3.find_object import find_object
 from strongroom.s3.get_object import check_conditions, open_object
 from strongroom.s3.object_keys import ObjectKey
 from strongroom.s3.read_body import all_parts
-from strongroom.s3.requests import moment, object_key_name, version_member
+from strongroom.s3.requests import moment, object_key_name, page_number, version_member
 from strongroom.s3.storage import Storage, open_bucket
 
 _KNOWN = frozenset({"ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"})
@@ -63,16 +63,15 @@ def _object_parts(call: AuthorizedCall, version: ObjectVersion, key: ObjectKey, 
     output: dict[str, Any] = {"TotalPartsCount": version.part_count}
     if version.checksum_type != "COMPOSITE":
         return output
-    given = call.input.get("PartNumberMarker")
-    marker, limit = int(given or 0), call.input.get("MaxParts")
-    limit = _MAX_PARTS if limit is None else min(int(limit), _MAX_PARTS)
+    marker = page_number(call, "PartNumberMarker", "x-amz-part-number-marker", 0)
+    limit = min(page_number(call, "MaxParts", "x-amz-max-parts", _MAX_PARTS), _MAX_PARTS)
     behind = [part for part in parts if part.part_number > marker]
     shown = behind[:limit]
     return output | {
         "PartNumberMarker": marker,
         "NextPartNumberMarker": shown[-1].part_number if shown else 0,
         "MaxParts": limit,
-        "IsTruncated": len(behind) > limit,
+        "IsTruncated": len(behind) > limit > 0,
         "Parts": [
             {
                 "PartNumber": part.part_number,

@@ -32,6 +32,24 @@ def object_key_name(call: AuthorizedCall) -> str:
     return key
 
 
+def page_number(call: AuthorizedCall, member: str, name: str, default: int) -> int:
+    """How many entries, or behind which one: the model makes some of these members strings. `name`: on the wire. Raises
+    InvalidArgument.
+    """
+    value = call.input.get(member)
+    if value is None or value == "":
+        return default
+    number = int(value) if isinstance(value, int) or (value.isascii() and value.isdigit() and len(value) < 12) else -1
+    if not 0 <= number <= 2**31 - 1:
+        raise S3Error(
+            "InvalidArgument",
+            f"Argument {name} must be an integer between 0 and 2147483647",
+            ArgumentName=name,
+            ArgumentValue=str(value),
+        )
+    return number
+
+
 def payload(call: AuthorizedCall) -> Body:
     """The body of an upload. Raises EntityTooLarge before a byte of it is read."""
     assert call.body is not None

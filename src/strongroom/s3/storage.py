@@ -64,6 +64,14 @@ async def open_named_bucket(storage: Storage, name: str, expected_owner: str | N
     return bucket
 
 
+async def open_again(storage: Storage, bucket: OpenBucket) -> OpenBucket:
+    """The bucket as it is now. Raises S3Error NoSuchBucket where it went: one made anew under its name is another."""
+    again = await open_named_bucket(storage, bucket.bucket.name)
+    if again.bucket_id != bucket.bucket_id:
+        raise S3Error("NoSuchBucket", BucketName=bucket.bucket.name)
+    return again
+
+
 async def commit(
     storage: Storage,
     bucket: OpenBucket,
@@ -75,8 +83,7 @@ async def commit(
     result.
 
     `change` may run several times, the last time with the bucket as it is. Raises what it raises, S3Error NoSuchBucket
-    where the bucket went (one made anew under the same name is another bucket) and SlowDown where the blob was
-    condemned meanwhile.
+    where the bucket went and SlowDown where the blob was condemned meanwhile.
     """
 
     def guarded(tx: Connection) -> T:
@@ -87,10 +94,7 @@ async def commit(
         try:
             return await storage.database.transact(guarded, frees_space=frees_space)
         except StaleBucket:
-            again = await open_named_bucket(storage, bucket.bucket.name)
-            if again.bucket_id != bucket.bucket_id:
-                raise S3Error("NoSuchBucket", BucketName=bucket.bucket.name) from None
-            bucket = again
+            bucket = await open_again(storage, bucket)
         except StaleVersion:
             continue
         except BlobCondemned as error:

@@ -1,6 +1,6 @@
 """The one loop through which every plaintext byte goes on its way in: hashed, encrypted, and written as ciphertext.
 
-PUT, POST, UploadPart and both copies come through here. The plaintext exists in blocks of half a megabyte and nowhere
+PUT, POST, UploadPart and both copies come through here. The plaintext exists in blocks of a quarter of a megabyte and nowhere
 on disk. Whatever the source or a check raises reaches the blob store inside the loop, which then drops what it has.
 """
 
@@ -18,7 +18,7 @@ from strongroom.metadata.records import Part
 from strongroom.s3.object_keys import ObjectKey
 from strongroom.s3.storage import Storage
 
-BLOCK = 512 * 1024
+BLOCK = 256 * 1024  # several copies of it, in clear and sealed, are what an upload holds
 _HASH_INLINE = 64 * 1024  # a smaller block is hashed sooner than another thread wakes up
 
 
@@ -105,7 +105,8 @@ async def _regrouped(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None
         held.append(chunk)
         size += len(chunk)
         if size >= BLOCK:
-            yield held[0] if len(held) == 1 else b"".join(held)
-            held, size = [], 0
+            block = held[0] if len(held) == 1 else b"".join(held)
+            held, size = [], 0  # before `block` is used, or both would stay in memory meanwhile
+            yield block
     if size:
         yield held[0] if len(held) == 1 else b"".join(held)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from strongroom import config, server
 from strongroom.cli.doctor import Finding, doctor, examine
 from strongroom.edge import certificates
 from strongroom.identity.root import load_root
@@ -29,9 +30,34 @@ def test_a_sound_store_has_no_problem_and_nothing_is_changed(data_dir, capsys) -
     before = {path: path.lstat().st_mtime_ns for path in data_dir.rglob("*")}
     assert doctor(data_dir, None, as_json=False) == 0
     told = capsys.readouterr().out
-    for check in ("config", "permissions", "credentials", "clock", "disk", "certificate"):
+    for check in ("config", "permissions", "credentials", "store", "clock", "disk", "certificate"):
         assert f" {check} " in told
     assert {path: path.lstat().st_mtime_ns for path in data_dir.rglob("*")} == before
+
+
+def test_a_store_whose_key_is_there_is_sound_and_nothing_is_changed(data_dir, capsys) -> None:
+    server.initialise(data_dir, config.load(data_dir, environ={}))
+    before = {path: (path.lstat().st_mtime_ns, path.lstat().st_size) for path in (data_dir / "s3").rglob("*")}
+    assert doctor(data_dir, None, as_json=False) == 0
+    (key,) = server.Paths(data_dir).keys.iterdir()
+    assert f" store        its store key {key.stem} is in {key.parent}\n" in capsys.readouterr().out
+    assert {path: (path.lstat().st_mtime_ns, path.lstat().st_size) for path in (data_dir / "s3").rglob("*")} == before
+
+
+def test_a_store_that_would_not_start_is_found(data_dir) -> None:
+    server.initialise(data_dir, config.load(data_dir, environ={}))
+    paths = server.Paths(data_dir)
+    (key,) = paths.keys.iterdir()
+    key.rename(data_dir / "key")
+    (found,) = problems(data_dir, "store")
+    assert f"its store key is {key.stem}, and the keys given are: none" in found.text
+    (data_dir / "key").rename(key)
+    assert not problems(data_dir, "store")
+    (paths.blobs / "ab").mkdir(parents=True, exist_ok=True)
+    (paths.blobs / "ab" / ("ab" * 16)).touch()
+    paths.index.unlink()
+    (found,) = problems(data_dir, "store")
+    assert "Restore the index from a backup" in found.text
 
 
 def test_every_problem_comes_with_advice_and_an_exit_code(data_dir, capsys) -> None:

@@ -316,13 +316,15 @@ def test_an_unknown_setting_is_one_sentence_and_nothing_is_made(data_dir) -> Non
 def test_a_data_directory_that_cannot_be_is_one_sentence(tmp_path) -> None:
     (tmp_path / "file").touch()
     assert refused(tmp_path / "file") == f"strongroom: {tmp_path}/file is a file, and has to be a directory.\n"
-    assert refused(Path("/proc/strongroom")) == "strongroom: /proc/strongroom can't be used: No such file or directory.\n"
+    assert (
+        refused(Path("/proc/strongroom")) == "strongroom: /proc/strongroom can't be used: No such file or directory.\n"
+    )
 
 
 def test_a_banner_that_cannot_be_written_is_no_reason_to_stop(data_dir) -> None:
     command = [sys.executable, STUB, "serve", "--data-dir", data_dir, "--workers", "1", *ANYWHERE]
     with open("/dev/full", "w") as full, subprocess.Popen(command, stdout=full, stderr=subprocess.PIPE) as started:
-        until(lambda: (data_dir / "maintained").exists())
+        until((data_dir / "maintained").exists)
         os.kill(int((data_dir / "maintained").read_text()), signal.SIGKILL)
         until(lambda: len((data_dir / "maintained").read_text().split()) == 2)
         started.terminate()

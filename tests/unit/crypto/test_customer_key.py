@@ -65,3 +65,12 @@ def test_text_forms__show_nothing_of_the_key() -> None:
 def test_copies__are_refused(duplicate: Callable[[object], object]) -> None:
     with pytest.raises(TypeError):
         duplicate(CustomerKey(MATERIAL))
+
+
+def test_a_key_that_nobody_uses_is_wiped_when_it_goes():
+    material = bytearray(b"k" * 32)
+    key = CustomerKey(material)
+    del key
+    assert material == bytes(32)
+    with pytest.raises(ValueError):
+        CustomerKey(bytearray(31))  # and one that never was has nothing to wipe

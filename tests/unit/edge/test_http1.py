@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -394,9 +395,10 @@ def test_requests_in_one_packet_are_answered_in_order() -> None:
 def _download(sent: asyncio.Event):
     async def application(scope, receive, send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"20000000")]})
-        for _ in range(20):
-            await send({"type": "http.response.body", "body": bytes(1_000_000), "more_body": True})
-        await send({"type": "http.response.body"})
+        with suppress(ConnectionResetError):
+            for _ in range(20):
+                await send({"type": "http.response.body", "body": bytes(1_000_000), "more_body": True})
+            await send({"type": "http.response.body"})
         sent.set()
 
     return application
@@ -418,11 +420,38 @@ def test_a_client_that_reads_nothing_is_cut() -> None:
             with _small_socket(served.port) as client:
                 loop = asyncio.get_running_loop()
                 await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-                await asyncio.wait_for(sent.wait(), 5)  # sending to nobody is quick
+                await asyncio.wait_for(sent.wait(), 5)
                 received = 0
                 while piece := await loop.sock_recv(client, 2**20):
                     received += len(piece)
                 assert received < 20_000_000
+
+    run(test())
+
+
+@pytest.mark.parametrize("body", [b"", b"Content-Length: 9\r\n"], ids=["", "in the middle of its request"])
+def test_nobody_goes_on_answering_a_client_that_went_away(body) -> None:
+    async def test() -> None:
+        pieces = 0
+        ended: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+
+        async def application(scope, receive, send) -> None:
+            nonlocal pieces
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"20000000000")]})
+            try:
+                while True:
+                    await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})
+                    pieces += 1
+                    await asyncio.sleep(0)
+            except OSError as error:
+                ended.set_result(error)
+
+        async with serving(application) as served, connection(served.port) as (reader, writer):
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n" + body + b"\r\n")
+            await reader.readexactly(1000)
+            writer.transport.abort()
+            assert isinstance(await ended, ConnectionResetError)
+            assert pieces < 1000
 
     run(test())
 

@@ -1,7 +1,9 @@
 import configparser
+import io
 import os
 import re
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,13 @@ from strongroom.identity.root import RootCredentialsError, load_root
 
 ACCOUNT = "123456789012"
 GIVEN = {root.ID_VARIABLE: "operator", root.SECRET_VARIABLE: "correct-horse-battery-staple"}
+
+
+def write(data_dir: Path, content: bytes) -> Path:
+    path = data_dir / "credentials"
+    path.touch(0o600)
+    path.write_bytes(content)
+    return path
 
 
 def test_credentials_are_made_once(tmp_path) -> None:
@@ -101,16 +110,26 @@ def test_guessable_or_unusable_credentials_are_refused_without_being_repeated(tm
     ],
 )
 def test_a_damaged_file_is_refused_and_kept(tmp_path, text) -> None:
-    path = tmp_path / "credentials"
-    path.write_text(text)
-    with pytest.raises(RootCredentialsError, match="credentials") as caught:
+    path = write(tmp_path, text.encode())
+    with pytest.raises(RootCredentialsError, match="credentials (has no|gives a)") as caught:
         load_root(tmp_path, {}, ACCOUNT)
     assert "correct-horse" not in str(caught.value)
     assert path.read_text() == text
 
 
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+def test_a_file_that_others_can_use_is_refused_with_the_way_out(tmp_path, mode) -> None:
+    load_root(tmp_path, {}, ACCOUNT)
+    path = tmp_path / "credentials"
+    path.chmod(mode)
+    with pytest.raises(RootCredentialsError, match=f"run `chmod 600 {path}`"):
+        load_root(tmp_path, {}, ACCOUNT)
+    path.chmod(0o600)
+    load_root(tmp_path, {}, ACCOUNT)
+
+
 def test_a_file_that_is_not_text_is_refused(tmp_path) -> None:
-    (tmp_path / "credentials").write_bytes(b"\xff\xfe")
+    write(tmp_path, b"\xff\xfe")
     with pytest.raises(RootCredentialsError, match="not a text file"):
         load_root(tmp_path, {}, ACCOUNT)
 
@@ -124,8 +143,9 @@ def test_a_file_that_cannot_be_read_never_counts_as_absent(tmp_path) -> None:
 def test_a_percent_sign_in_a_secret_is_a_percent_sign(tmp_path) -> None:
     parser = configparser.RawConfigParser()
     parser["strongroom"] = {"aws_access_key_id": "operator", "aws_secret_access_key": "50%-of-%(secrets)s-are"}
-    with (tmp_path / "credentials").open("w") as file:
-        parser.write(file)
+    text = io.StringIO()
+    parser.write(text)
+    write(tmp_path, text.getvalue().encode())
     assert load_root(tmp_path, {}, ACCOUNT).credentials.secret_access_key == "50%-of-%(secrets)s-are"
 
 

@@ -98,7 +98,7 @@ CREATE TABLE blobs (
     blob_id         BLOB PRIMARY KEY,
     object_id       BLOB,             -- NULL: nobody's (an orphan that the collector found)
     delete_after_us BIGINT,           -- NULL: in use
-    deleted_us      BIGINT            -- the file is gone; the row stays a while and refuses a late commit
+    deleted_us      BIGINT            -- an orphan's file is gone; its row stays a while and refuses a late commit
 );
 CREATE INDEX blobs_by_object ON blobs (object_id);
 CREATE INDEX blobs_to_delete ON blobs (delete_after_us) WHERE delete_after_us IS NOT NULL;
