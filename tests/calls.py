@@ -193,9 +193,9 @@ def customer(key: bytes, prefix: str = "") -> dict[str, Any]:
 
 
 @contextmanager
-def writers_wait(data_dir: Path) -> Iterator[None]:
+def writers_wait(index: Path) -> Iterator[None]:
     """Meanwhile no transaction of any process begins, as if another process were in one."""
-    with open(f"{Paths(data_dir).index}.lock", "rb") as lock:
+    with open(f"{index}.lock", "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -205,7 +205,7 @@ async def at_once(data_dir: Path, workers: Sequence[Worker], *work: Awaitable[An
     order.
     """
     before = sum(worker.database.transactions for worker in workers)
-    with writers_wait(data_dir):
+    with writers_wait(Paths(data_dir).index):
         tasks = [asyncio.ensure_future(each) for each in work]
         async with asyncio.timeout(20):
             while sum(worker.database.transactions for worker in workers) - before < len(work):

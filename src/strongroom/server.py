@@ -30,12 +30,11 @@ from strongroom.edge.asgi import Edge, application
 from strongroom.edge.local_client import LocalAnswer, request
 from strongroom.edge.service import Identity, Service
 from strongroom.identity.root import Credentials, Principal, RootUser, load_root
-from strongroom.keys.keyring import Keyring
+from strongroom.keys.keyring import Keyring, primary_store_key
 from strongroom.keys.rotation import (
     Rotation,
     RotationRunning,
     finish_rotation,
-    primary_store_key,
     record_given_keys,
     rotation_lock,
 )
@@ -144,8 +143,12 @@ def initialise(data_dir: Path, settings: Settings) -> None:
             _refuse_blobs(paths, "is missing or empty")
         migrate(paths.index)
         asyncio.run(_initialise(paths, settings))
-    except (StoreKeyError, SchemaTooNew, Unavailable, IntegrityError) as error:
+    except (StoreKeyError, SchemaTooNew, IntegrityError) as error:
         raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
+    except Unavailable as error:
+        raise StartError(
+            f"The store in {data_dir} can't be opened: {error}. `strongroom doctor` looks at permissions and space."
+        ) from error
     except sqlite3.DatabaseError as error:  # what no waiting mends; the rest is Unavailable
         raise StartError(f"{paths.index} is damaged ({error}): restore it from a backup.") from error
 

@@ -79,3 +79,9 @@ def test_without_its_key_a_store_is_refused_and_gets_no_other(paths: Paths, sett
     with pytest.raises(StartError, match=f"its store key is {key.stem}.* Put the key file back into {paths.keys}"):
         initialise(paths.data_dir, settings)
     assert not list(paths.keys.iterdir())
+
+
+def test_an_index_that_cannot_be_used_now_is_a_matter_for_the_doctor(paths: Paths, settings: Settings) -> None:
+    paths.index.with_name("index.db-wal").mkdir()  # SQLITE_CANTOPEN, for root too
+    with pytest.raises(StartError, match=r"can't be opened: .*SQLITE_CANTOPEN.*`strongroom doctor` looks at permiss"):
+        initialise(paths.data_dir, settings)

@@ -112,6 +112,14 @@ def _permissions(data_dir: Path) -> Iterator[Finding]:
                 text=f"{path} can be used by other users (mode {stat.S_IMODE(status.st_mode):o})",
                 advice=f"chmod {mode} {path}; if it holds a secret, replace that too",
             )
+        elif stat.S_ISDIR(status.st_mode) and status.st_mode & 0o700 != 0o700:
+            good = False
+            yield Finding(
+                check="permissions",
+                verdict="problem",
+                text=f"{path} can't be used by its owner (mode {stat.S_IMODE(status.st_mode):o})",
+                advice=f"chmod 700 {path}",
+            )
     if good:
         yield Finding(check="permissions", verdict="ok", text=f"{data_dir} is its owner's alone")
 

@@ -11,12 +11,8 @@ from pathlib import Path
 import typer
 
 from strongroom.cli.store_command import CommandError, on_store, progress, run
-from strongroom.keys.rotation import (
-    primary_store_key,
-    rotate_bucket_secrets,
-    rotate_store_key,
-    rotation_lock,
-)
+from strongroom.keys.keyring import primary_store_key
+from strongroom.keys.rotation import rotate_bucket_secrets, rotate_store_key, rotation_lock
 from strongroom.keys.store_keys import SUFFIX
 from strongroom.server import OpenStore, Paths
 

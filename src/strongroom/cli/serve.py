@@ -44,6 +44,7 @@ _REFUSALS = (
     listener.ListenError,
     certificates.CertificateError,
     root.RootCredentialsError,
+    OSError,
 )
 
 
@@ -54,6 +55,7 @@ def serve(data_dir: Path, config_file: Path | None, flags: Mapping[str, object])
     try:
         settings = config.load(data_dir, config_file, os.environ, flags)
         supervisor.harden_process()
+        supervisor.share_memory_between_threads()
         supervisor.block_signals()
         log.configure(style=settings.log_format, level=settings.log_level)
         data_dir = data_dir.resolve()
@@ -62,11 +64,14 @@ def serve(data_dir: Path, config_file: Path | None, flags: Mapping[str, object])
             _prepare_metrics(data_dir / METRICS_DIRECTORY, settings.workers)
             return _serve_locked(data_dir, settings)
     except _REFUSALS as error:
-        why = str(error)
-    except OSError as error:
-        why = f"{error.filename} can't be used: {error.strerror}." if error.filename else str(error)
-    print(f"strongroom: {why}", file=sys.stderr)
-    return 1
+        print(f"strongroom: {_sentence(error)}", file=sys.stderr)
+        return 1
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename} can't be used: {error.strerror}."
+    return str(error)
 
 
 def _make_data_directory(data_dir: Path) -> None:
@@ -197,8 +202,8 @@ def _prepare(data_dir: Path, settings: Settings) -> "Proof | None":
         try:
             server.initialise(data_dir, settings)
             proof = server.prove(settings, data_dir)
-        except server.StartError as error:
-            return json.dumps({"failure": str(error)}).encode()
+        except (server.StartError, OSError) as error:
+            return json.dumps({"failure": _sentence(error)}).encode()
         return json.dumps({"proof": proof and asdict(proof)}).encode()
 
     answer = supervisor.run_in_child(work)

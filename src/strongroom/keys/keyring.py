@@ -85,10 +85,7 @@ class Keyring:
     async def list_buckets(
         self, *, prefix: str = "", prefix_below: str | None = None, after: str = "", limit: int
     ) -> list[OpenBucket]:
-        """The first `limit` buckets after the name `after`. Raises as `open_bucket`.
-
-        Ten thousand of them take half a second to unseal, so others have their turn meanwhile.
-        """
+        """The first `limit` buckets after the name `after`. Raises as `open_bucket`."""
         read = partial(
             buckets.read_buckets,
             self._database,
@@ -100,12 +97,7 @@ class Keyring:
         rows = await read()
         while True:
             try:
-                opened: list[OpenBucket] = []
-                for _, group in groupby(rows, key=lambda row: row[0]):
-                    opened.append(self._open(list(group)))
-                    if len(opened) % _AT_ONCE == 0:
-                        await asyncio.sleep(0)
-                return opened
+                return await self._open_all(rows)
             except StoreKeyError:
                 read_before, rows = rows, await read()
                 if rows == read_before:
@@ -184,6 +176,15 @@ class Keyring:
         if current is None:
             raise IntegrityError("a bucket names a version of its secret that does not exist")
         return OpenBucket(bucket=open_bucket(current.rows, bucket_row), keys=keys)
+
+    async def _open_all(self, rows: Sequence[Row]) -> list[OpenBucket]:
+        """Ten thousand buckets take half a second to unseal, so others have their turn meanwhile."""
+        opened: list[OpenBucket] = []
+        for _, group in groupby(rows, key=lambda row: row[0]):
+            opened.append(self._open(list(group)))
+            if len(opened) % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return opened
 
     def _follow(self, named: set[StoreKeyId]) -> None:
         """Hold no key longer than it is given: whoever got hold of a retired one must not be able to seal with it."""

@@ -19,7 +19,6 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import cast
 
-from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Connection, Database
 from strongroom.keys.keyring import Keyring, primary_store_key
 from strongroom.keys.store_keys import (

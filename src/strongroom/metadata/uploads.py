@@ -165,9 +165,14 @@ def abort_upload(tx: Connection, bucket: OpenBucket, upload: Upload, *, delete_a
     _delete_row(tx, bucket, upload)
 
 
-def forget_finished(tx: Connection, *, now_us: int) -> None:
-    """Drop completed uploads whose time for a repeated Complete has passed."""
-    tx.execute("DELETE FROM uploads WHERE finished_us <= ?", (now_us - COMPLETED_KEPT_US,))
+def forget_finished(tx: Connection, *, now_us: int, limit: int) -> int:
+    """Drop completed uploads whose time for a repeated Complete has passed, `limit` at most; how many."""
+    tx.execute(
+        "DELETE FROM uploads WHERE (bucket_id, key, upload_id) IN"
+        " (SELECT bucket_id, key, upload_id FROM uploads WHERE finished_us <= ? LIMIT ?)",
+        (now_us - COMPLETED_KEPT_US, limit),
+    )
+    return tx.changed
 
 
 def _remove_parts(tx: Connection, bucket: OpenBucket, upload: Upload) -> None:

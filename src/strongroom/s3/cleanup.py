@@ -113,4 +113,9 @@ async def maintain(storage: Storage, remove_abandoned: Callable[[], Awaitable[in
 
 async def _forget_uploads(storage: Storage) -> None:
     now_us = storage.now_us()
-    await storage.database.transact(lambda tx: uploads.forget_finished(tx, now_us=now_us), frees_space=True)
+
+    def forget(tx: Connection) -> int:
+        return uploads.forget_finished(tx, now_us=now_us, limit=_BATCH)
+
+    while await storage.database.transact(forget, frees_space=True) == _BATCH:
+        pass  # one after the other: other writers come in between

@@ -1,7 +1,8 @@
 """The one loop through which every plaintext byte goes on its way in: hashed, encrypted, and written as ciphertext.
 
-PUT, POST, UploadPart and both copies come through here. The plaintext exists in blocks of a quarter of a megabyte and nowhere
-on disk. Whatever the source or a check raises reaches the blob store inside the loop, which then drops what it has.
+PUT, POST, UploadPart and both copies come through here. The plaintext exists in blocks of a quarter of a megabyte and
+nowhere on disk. Whatever the source or a check raises reaches the blob store inside the loop, which then drops what it
+has.
 """
 
 import asyncio

@@ -285,6 +285,12 @@ def test_effective_headers__a_presigned_parameter_counts_as_header():
     }
 
 
+@pytest.mark.parametrize(("name", "value"), [("If-None-Match", "*"), ("if-match", '"tag"')])
+def test_effective_headers__a_presigned_condition_counts_as_header(name, value):
+    assert joined((SIGNED, (name, value))) == {name.lower(): value}
+    assert joined(((name, value),)) == {}
+
+
 def test_effective_headers__nothing_of_an_unsigned_query_counts():
     assert joined((("x-amz-acl", "private"),)) == {}
 

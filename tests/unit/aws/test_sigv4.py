@@ -404,6 +404,13 @@ def test_malformed_scopes(scope, reason):
     assert error.message == f"Error parsing the X-Amz-Credential parameter; {reason}"
 
 
+@pytest.mark.parametrize("service", ["s3express", "s3-object-lambda"])
+def test_services_of_s3_that_have_endpoints_of_their_own_are_not_implemented(service):
+    scope = SCOPE.replace("/s3/", f"/{service}/")
+    assert refusal(header_signed(scope=scope)).code == "NotImplemented"
+    assert refusal([HOST], query=presigned(scope=scope)).code == "NotImplemented"
+
+
 def test_the_service_is_the_endpoints():
     kms = SCOPE.replace("/s3/", "/kms/")
     assert check(header_signed(scope=kms), service="kms") is not None

@@ -63,6 +63,8 @@ async def build(settings, data_dir: Path) -> Application:
 def initialise(data_dir: Path, settings) -> None:
     if (data_dir / "refuse").exists():
         raise StartError("the store key is another one")
+    if (data_dir / "refuse-by-the-system").exists():
+        raise PermissionError(13, "Permission denied", "index.db.lock")
 
 
 def prove(settings, data_dir: Path) -> Proof:

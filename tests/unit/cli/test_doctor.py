@@ -70,8 +70,8 @@ def test_every_problem_comes_with_advice_and_an_exit_code(data_dir, capsys) -> N
     assert problem["advice"].startswith(f"chmod 600 {data_dir}/tls/server.pem")
 
 
-@pytest.mark.parametrize(("name", "mode"), [("", 0o755), ("credentials", 0o640), ("tls", 0o701)])
-def test_what_others_can_use_is_found(data_dir, name, mode) -> None:
+@pytest.mark.parametrize(("name", "mode"), [("", 0o755), ("credentials", 0o640), ("tls", 0o701), ("tls", 0o500)])
+def test_what_others_can_use_or_the_owner_cannot_is_found(data_dir, name, mode) -> None:
     (data_dir / name).chmod(mode)
     (found,) = problems(data_dir, "permissions")
     assert str(data_dir / name) in found.text

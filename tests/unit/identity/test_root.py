@@ -111,7 +111,7 @@ def test_guessable_or_unusable_credentials_are_refused_without_being_repeated(tm
 )
 def test_a_damaged_file_is_refused_and_kept(tmp_path, text) -> None:
     path = write(tmp_path, text.encode())
-    with pytest.raises(RootCredentialsError, match="credentials (has no|gives a)") as caught:
+    with pytest.raises(RootCredentialsError, match=r"credentials (has no|gives a)") as caught:
         load_root(tmp_path, {}, ACCOUNT)
     assert "correct-horse" not in str(caught.value)
     assert path.read_text() == text

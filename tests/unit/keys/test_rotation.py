@@ -10,11 +10,11 @@ from typing import TypeVar
 import pytest
 
 from strongroom import config, server
+from strongroom.keys.keyring import primary_store_key
 from strongroom.keys.rotation import (
     Rotation,
     RotationRunning,
     finish_rotation,
-    primary_store_key,
     rotate_bucket_secrets,
     rotate_store_key,
     rotation_lock,
