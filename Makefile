@@ -42,7 +42,7 @@ check: $(VENV)/.dev  ## Format, lint, types, import contracts
 	$(BIN)/lint-imports --no-cache
 
 test: dev        ## Run every test
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadscope
 
 format: $(VENV)/.dev  ## Format and mend what can be mended
 	$(BIN)/ruff format .

@@ -8,8 +8,8 @@ from strongroom.aws.routing import Route
 from strongroom.edge.bucket_url import bucket_url
 
 
-async def nothing() -> AsyncIterator[bytes]:
-    for block in ():
+async def empty(*blocks: bytes) -> AsyncIterator[bytes]:
+    for block in blocks:
         yield block
 
 
@@ -21,7 +21,7 @@ def url(scheme: str, *headers: tuple[str, str], secure: bool, virtual_host: bool
         headers=Headers.of(headers),
         scheme=scheme,
         client_host="127.0.0.1",
-        body=nothing(),
+        body=empty(),
     )
     operation = load_s3_model().operations["CompleteMultipartUpload"]
     where = Route(operation=operation, bucket="bucket", key="key", query=(), virtual_host=virtual_host)
