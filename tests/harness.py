@@ -15,7 +15,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -370,6 +370,14 @@ def running(directory: Path, *arguments: str, environment: Mapping[str, str] | N
     finally:
         if server.process.poll() is None:
             server.stop()
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float = 20) -> None:
+    """Until `condition()` is true, and no longer than that."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to be"
+        time.sleep(0.01)
 
 
 def unique_bucket() -> str:

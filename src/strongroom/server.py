@@ -48,6 +48,7 @@ from strongroom.keys.store_keys import (
     load_environment,
     load_key_files,
 )
+from strongroom.observe import log
 from strongroom.s3 import cleanup
 from strongroom.s3.members import check_members
 from strongroom.s3.service import handlers
@@ -178,6 +179,8 @@ async def _initialise(paths: Paths, settings: Settings) -> None:
             await finish_rotation(replace(store.rotation, pause=0.0), lambda _done, _all: None)
     except RotationRunning:
         pass  # somebody is at it
+    except IntegrityError as error:  # what is damaged does not keep the rest from being served
+        log.failure("A rotation of keys could not be finished", reason=str(error))
     finally:
         await store.close()
 

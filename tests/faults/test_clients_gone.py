@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Server, read_reply, running, unique_bucket
+from tests.harness import Server, read_reply, running, unique_bucket, wait_until
 from tests.wire import UNSIGNED_TRAILER
 
 STALL_TIMEOUT = 1.0
@@ -178,10 +178,3 @@ def open_blobs(server: Server) -> list[str]:
             with suppress(FileNotFoundError):  # closed meanwhile
                 found.append(str(descriptor.readlink()))
     return [path for path in found if re.search("/s3/blobs/.*/", path)]
-
-
-def wait_until(condition: Callable[[], object], *, seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)

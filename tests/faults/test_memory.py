@@ -6,6 +6,7 @@ uploads 100 MiB each, as the promise reads; without it both are smaller, and as 
 
 import os
 import re
+import shutil
 import socket
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ CONCURRENT, CONCURRENT_MIB = 32, 100 if FULL else 32
 BLOCK = os.urandom(MIB)
 KEY = bytes(range(32))
 
-pytestmark = [pytest.mark.xdist_group("memory"), pytest.mark.timeout(1200 if FULL else 120)]
+pytestmark = pytest.mark.timeout(1200 if FULL else 120)
 
 
 @pytest.fixture
@@ -33,6 +34,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     with running(tmp_path, "--workers", "1") as started:
         assert started.send("PUT", "/bucket").status == 200
         yield started
+    shutil.rmtree(started.data_dir)  # gigabytes, which pytest would keep
 
 
 def peak(server: Server) -> int:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import struct
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, replace
@@ -150,3 +151,51 @@ def test_an_object_is_not_read_to_its_end_for_a_client_that_went_away(tmp_path) 
         told = dict(field.split("=") for field in line.split() if field.count("=") == 1)
         assert told["code"] == "ClientGone"
         assert int(told["bytes_out"]) < 32 * MIB
+
+
+def test_a_reader_that_is_cancelled_while_it_closes_closes_all_the_same(tmp_path) -> None:
+    """A client that goes, and then the server's last patience: the read ahead is still waiting for its thread."""
+
+    async def work(worker: Worker) -> None:
+        await worker.put("key", bytes(4 * MIB))
+        body = (await worker("GetObject", Key="key"))["Body"]
+        busy = threading.Event()
+        jobs = [worker.store.blobs._start(busy.wait, 20.0) for _ in range(16)]  # every thread of the pool
+        for _ in range(2):
+            await anext(body)
+        closing = asyncio.ensure_future(body.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        busy.set()
+        await asyncio.gather(*jobs, closing, return_exceptions=True)
+        assert open_blobs() == []
+
+    with_workers(tmp_path, work)
+
+
+def test_a_writer_that_is_cancelled_while_it_gives_up_leaves_nothing(tmp_path) -> None:
+    """A body that breaks off, and then the server's last patience, before a first byte was written."""
+
+    async def work(worker: Worker) -> None:
+        store = worker.store.blobs
+        busy, broken = threading.Event(), asyncio.Event()
+        jobs = [store._start(busy.wait, 20.0) for _ in range(16)]
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield bytes(2 * MIB)
+            broken.set()
+            raise S3Error("IncompleteBody")
+
+        writing = asyncio.ensure_future(store.write(chunks()))
+        await broken.wait()
+        await asyncio.sleep(0)
+        writing.cancel()
+        await asyncio.sleep(0)
+        busy.set()
+        await asyncio.gather(*jobs, writing, return_exceptions=True)
+        await store._start(bool)  # behind what was started before
+        await asyncio.gather(*(store._start(bool) for _ in range(16)))
+        assert open_blobs() == []
+        assert os.listdir(f"/proc/self/fd/{store._tree.temporary}") == []
+
+    with_workers(tmp_path, work)

@@ -15,15 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from strongroom.s3.cleanup import collect
 from strongroom.server import OpenStore, Paths
 from tests.faults.load import body, is_whole, under_load
 from tests.harness import STRONGROOM, Server, customer_key, new_server, running
 from tests.stored import with_store
-
-pytestmark = pytest.mark.xdist_group("operations-online")
 
 
 def command(*arguments: object, code: int = 0, environment: dict[str, str] | None = None) -> Any:

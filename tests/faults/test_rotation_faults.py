@@ -6,7 +6,6 @@ import pytest
 
 from tests.stored import copied, make_store
 
-pytestmark = pytest.mark.xdist_group("rotation-faults")
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.harness import STRONGROOM, Reply, Server, new_server
+from tests.harness import STRONGROOM, Reply, Server, new_server, wait_until
 
 ROUNDS = 25
 WRITERS = 6
@@ -356,10 +356,3 @@ def is_running(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
         return False
-
-
-def wait_until(condition: Callable[[], bool], *, seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)

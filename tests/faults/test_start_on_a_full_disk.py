@@ -9,14 +9,14 @@ from tests.faults.children import on_small_disk, run
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from tests.harness import new_server
+from tests.harness import new_server, wait_until
 
 disk, filled_by, log = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 server = new_server(disk, "--workers", "1")
 server.log = log
 server.start()
 try:
-    assert "proved" in log.read_text()
+    wait_until(lambda: "proved" in log.read_text())  # the banner comes after the readiness
     assert server.send("PUT", "/bucket").status == 200
     count = 0
     while server.send("PUT", f"/bucket/{count}", body=bytes(4 << 20)).status == 200:

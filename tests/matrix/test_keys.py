@@ -17,8 +17,6 @@ import pytest
 from tests.harness import Reply, Server, running, unique_bucket
 from tests.matrix.verbs import send_form
 
-pytestmark = pytest.mark.xdist_group("keys")  # one server for all of them
-
 DOMAIN = "s3.example.test"
 
 ORDINARY = [

@@ -19,8 +19,6 @@ import pytest
 from tests.harness import Reply, Server, running, unique_bucket
 from tests.matrix.verbs import MIB, MODES, Mode, Stored, Upload, default_checksum, place, put
 
-pytestmark = pytest.mark.xdist_group("wrong-bytes")  # one server for all of them
-
 HEADER = 56  # salt and commitment (docs/object-format.md)
 SEGMENT = 16384
 STORED_SEGMENT = SEGMENT + 16

@@ -34,7 +34,7 @@ INTERNAL = [
 # Of an answer; a header that is not here came from a client or out of the store.
 ANSWERED = re.compile(
     r"accept-ranges|cache-control|connection|content-(disposition|encoding|language|length|range|type)|date|etag|expires|last-modified|server"
-    r"|x-amz-(checksum-[a-z0-9]+|checksum-type|id-2|meta-.*|mp-parts-count|request-id|server-side-encryption(-customer-(algorithm|key-md5))?"
+    r"|x-amz-(bucket-region|checksum-[a-z0-9]+|checksum-type|id-2|meta-.*|mp-parts-count|request-id|server-side-encryption(-customer-(algorithm|key-md5))?"
     r"|storage-class|tagging-count|version-id)"
 )
 

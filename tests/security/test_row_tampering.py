@@ -297,7 +297,7 @@ def test_a_renamed_object_is_no_object(store: Store, index: sqlite3.Connection, 
 
 
 def test_a_renamed_version_is_no_version(store: Store, index: sqlite3.Connection) -> None:
-    other = "0" * 32
+    other = "f" * 32  # what an id looks like
     tamper(index, f"UPDATE object_versions SET version_id = '{other}' WHERE {ONE} AND key = 'object'")
     refuse(store, ("GET", "/one-bucket/object"), ("GET", f"/one-bucket/object?versionId={other}"))
     assert store.send("GET", "/one-bucket/object?versionId=null").status == 404

@@ -67,10 +67,12 @@ class LocalBlobs:
             job = self._start(file.publish, block)
             await _finished(job)
         except BaseException:
-            if job is not None:
-                with suppress(Exception):
-                    await _finished(job)
-            await self._run(file.discard)
+            try:
+                if job is not None:
+                    with suppress(Exception):
+                        await _finished(job)
+            finally:
+                await self._run(file.discard)
             raise
         return StoredBlob(blob_id, size + block_size)
 
@@ -94,10 +96,12 @@ class LocalBlobs:
                 ahead = self._start_reading(descriptor, position, stop)  # while `block` is used
                 yield block
         finally:
-            if ahead is not None:
-                with suppress(Exception):
-                    await _finished(ahead)
-            os.close(descriptor)
+            try:
+                if ahead is not None:
+                    with suppress(Exception):
+                        await _finished(ahead)
+            finally:  # also where who waits for the end is cancelled
+                os.close(descriptor)
 
     async def size(self, blob_id: BlobId) -> int:
         descriptor = local_files.open_blob(self._tree, blob_id)

@@ -11,8 +11,10 @@ from socket import socket
 
 import uvloop
 
+from strongroom.blobs.store import StorageUnavailable
 from strongroom.cli import supervisor
 from strongroom.config import Settings
+from strongroom.database.database import Unavailable
 from strongroom.edge import listener, metrics_listener
 from strongroom.edge.certificates import ServerContext
 from strongroom.edge.http1 import Application
@@ -105,6 +107,8 @@ async def _maintain(maintain: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await maintain()
-        except Exception as error:  # noqa: BLE001 - whatever it is (a full disk), requests go on and so must this
+        except (Unavailable, StorageUnavailable) as error:
+            log.warning("Maintenance is put off", reason=str(error), seconds=_MAINTENANCE_PAUSE)
+        except Exception as error:  # noqa: BLE001 - whatever it is, requests go on and so must this
             log.failure("Maintenance failed and is tried again", error, seconds=_MAINTENANCE_PAUSE)
         await asyncio.sleep(_MAINTENANCE_PAUSE)

@@ -19,6 +19,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import cast
 
+from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Connection, Database
 from strongroom.keys.keyring import Keyring, primary_store_key
 from strongroom.keys.store_keys import (
@@ -93,19 +94,29 @@ async def rotate_bucket_secrets(rotation: Rotation, progress: Progress, *, only:
     rows = await rotation.database.read(
         "SELECT name FROM buckets WHERE ? IS NULL OR name = ? ORDER BY name", (only, only)
     )
-    await _announce(rotation, [cast("str", name) for (name,) in rows], progress)
-    await _use_announced(rotation, progress)
+    damaged = await _announce(rotation, [cast("str", name) for (name,) in rows], progress)
+    damaged |= await _use_announced(rotation, await _buckets_with_announced_secrets(rotation.database), progress)
+    _tell(damaged)
     return len(rows)
 
 
 async def finish_rotation(rotation: Rotation, progress: Progress) -> bool:
     """Do what is left of a rotation: nothing, mostly. True where there was something. Raises StoreKeyError,
-    IntegrityError, Unavailable.
+    Unavailable, and IntegrityError where a bucket does not open, when everything else is done.
     """
-    announced = await _announce(rotation, await _buckets_under_other_keys(rotation.database), progress)
-    used = await _use_announced(rotation, progress)
+    left = await _buckets_under_other_keys(rotation.database)
+    damaged = await _announce(rotation, left, progress)
+    announced = await _buckets_with_announced_secrets(rotation.database)
+    damaged |= await _use_announced(rotation, announced, progress)
     retired = await _retire_key_files(rotation)
-    return bool(announced or used or retired)
+    _tell(damaged)
+    return bool(left or announced or retired)
+
+
+def _tell(damaged: set[str]) -> None:
+    if damaged:
+        names = ", ".join(sorted(damaged))
+        raise IntegrityError(f"these buckets do not open, and their keys stay as they were: {names}")
 
 
 async def _make_primary(database: Database, old: StoreKeyId, new: StoreKeyId) -> None:
@@ -120,8 +131,10 @@ async def _make_primary(database: Database, old: StoreKeyId, new: StoreKeyId) ->
 # --- the two passes
 
 
-async def _announce(rotation: Rotation, names: Sequence[str], progress: Progress) -> int:
-    """The first pass: all of a bucket under the primary key, and a fresh secret beside what it has."""
+async def _announce(rotation: Rotation, names: Sequence[str], progress: Progress) -> set[str]:
+    """The first pass: all of a bucket under the primary key, and a fresh secret beside what it has. The buckets that do
+    not open.
+    """
     primary = await primary_store_key(rotation.database)
 
     def announce(tx: Connection, bucket: OpenBucket) -> None:
@@ -137,13 +150,13 @@ async def _announce(rotation: Rotation, names: Sequence[str], progress: Progress
         fresh = rotation.keyring.new_secret(bucket.bucket_id, max(bucket.keys) + 1, primary)
         insert_secret(tx, bucket.bucket_id, fresh.version, primary, fresh.sealed)
 
-    await _each(rotation, names, announce, progress)
-    return len(names)
+    return await _each(rotation, names, announce, progress)
 
 
-async def _use_announced(rotation: Rotation, progress: Progress) -> int:
-    """The second pass: from now on everything is sealed under the announced secrets; those that no row names go."""
-    names = await _buckets_with_announced_secrets(rotation.database)
+async def _use_announced(rotation: Rotation, names: Sequence[str], progress: Progress) -> set[str]:
+    """The second pass: from now on everything is sealed under the announced secrets; those that no row names go. The
+    buckets that do not open.
+    """
     if names:
         await asyncio.sleep(rotation.pause)
 
@@ -152,17 +165,21 @@ async def _use_announced(rotation: Rotation, progress: Progress) -> int:
         update_bucket(tx, bucket, config=bucket.config, secret=(newest, bucket.keys[newest]))
         retire_secrets(tx, bucket.bucket_id, current=newest)
 
-    await _each(rotation, names, use, progress)
-    return len(names)
+    return await _each(rotation, names, use, progress)
 
 
 async def _each(
     rotation: Rotation, names: Sequence[str], change: Callable[[Connection, OpenBucket], None], progress: Progress
-) -> None:
+) -> set[str]:
+    damaged = set()
     for done, name in enumerate(names):
         progress(done, len(names))
-        await _change_bucket(rotation, name, change)
+        try:
+            await _change_bucket(rotation, name, change)
+        except IntegrityError:  # no reason to leave the others under a key that somebody may have got hold of
+            damaged.add(name)
     progress(len(names), len(names))
+    return damaged
 
 
 async def _change_bucket(rotation: Rotation, name: str, change: Callable[[Connection, OpenBucket], None]) -> None:

@@ -13,7 +13,6 @@ from strongroom.server import Paths
 from tests.harness import running
 from tests.stored import PLAIN, copied, make_store
 
-pytestmark = pytest.mark.xdist_group("store-commands")
 PROGRAM = Path(sys.executable).with_name("strongroom")
 
 

@@ -18,8 +18,6 @@ from strongroom.s3.verification import Checked, Damage, Finding, verify
 from strongroom.server import OpenStore, Paths
 from tests.stored import PLAIN, VERSIONED, copied, make_store, with_store
 
-pytestmark = pytest.mark.xdist_group("verification")
-
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
