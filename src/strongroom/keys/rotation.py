@@ -26,16 +26,18 @@ from strongroom.keys.store_keys import (
     LoadStoreKeys,
     StoreKeyError,
     StoreKeyId,
-    create_key_file,
     load_key_files,
+    name_new_key,
     remove_key_file,
     remove_unfinished,
+    write_new_key,
 )
 from strongroom.metadata.buckets import StaleBucket, check_unchanged, insert_secret, retire_secrets, update_bucket
 from strongroom.metadata.records import OpenBucket
 
 PAUSE = 2.0  # seconds; between opening its bucket and reading rows no request waits for anything but the processor
 _GIVEN = "given_store_key_ids"
+_REMOVABLE = "removable_store_key_ids"
 
 Progress = Callable[[int, int], None]
 """Called with the number of buckets done and the number of all, in each of the two passes."""
@@ -79,7 +81,7 @@ async def rotate_store_key(rotation: Rotation, progress: Progress) -> StoreKeyId
     """
     await finish_rotation(rotation, progress)
     old = await primary_store_key(rotation.database)
-    new = create_key_file(rotation.directory) if rotation.directory else await _given_key(rotation, old)
+    new = await _new_key_file(rotation, rotation.directory) if rotation.directory else await _given_key(rotation, old)
     await _make_primary(rotation.database, old, new)
     await finish_rotation(rotation, progress)
     return new
@@ -124,6 +126,7 @@ async def _make_primary(database: Database, old: StoreKeyId, new: StoreKeyId) ->
         tx.execute("UPDATE store SET value = ? WHERE name = 'primary_store_key_id' AND value = ?", (new, old))
         if not tx.changed:
             raise RotationRunning
+        _allow_removal(tx, old)
 
     await database.transact(write)
 
@@ -217,17 +220,51 @@ async def _buckets_with_announced_secrets(database: Database) -> list[str]:
 # --- store keys
 
 
+async def _new_key_file(rotation: Rotation, directory: Path) -> StoreKeyId:
+    new = write_new_key(directory)
+    await rotation.database.transact(lambda tx: _allow_removal(tx, new))  # should it never come into force
+    name_new_key(directory, new)
+    return new
+
+
+def _allow_removal(tx: Connection, identity: StoreKeyId) -> None:
+    """Note a key that this index has rotated away from, or has made. Only such a key may ever be removed: one that the
+    index merely does not know may be what a newer index, put aside for a look at an older one, lives on.
+    """
+    rows = tx.execute("SELECT value FROM store WHERE name = ?", (_REMOVABLE,))
+    tx.execute(
+        "INSERT INTO store (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (_REMOVABLE, (cast("bytes", rows[0][0]) if rows else b"") + identity),
+    )
+
+
 async def _retire_key_files(rotation: Rotation) -> bool:
-    """Remove key files that nothing names: of rotated keys, and of a rotation that died before its key came into force."""
+    """Remove the files of keys that nothing names and that this index may remove: of rotated keys, and of a rotation
+    that died before its key came into force.
+    """
     if rotation.directory is None:
         return False
     remove_unfinished(rotation.directory)
+    removable = await _key_ids(rotation.database, _REMOVABLE)
     rows = await rotation.database.read("SELECT DISTINCT store_key_id FROM bucket_secrets")
     named = {row[0] for row in rows} | {await primary_store_key(rotation.database)}
-    unused = [identity for identity in load_key_files(rotation.directory) if identity not in named]
+    unused = [identity for identity in load_key_files(rotation.directory) if identity in removable - named]
     for identity in unused:
         remove_key_file(rotation.directory, identity)
+    if removable - named:
+        await rotation.database.transact(lambda tx: _forget_removed(tx, removable & named))
     return bool(unused)
+
+
+def _forget_removed(tx: Connection, kept: set[StoreKeyId]) -> None:
+    tx.execute("UPDATE store SET value = ? WHERE name = ?", (b"".join(sorted(kept)), _REMOVABLE))
+
+
+async def _key_ids(database: Database, name: str) -> set[StoreKeyId]:
+    """The ids in a row of `store`: 16 bytes each, one behind the other."""
+    rows = await database.read("SELECT value FROM store WHERE name = ?", (name,))
+    ids = cast("bytes", rows[0][0]) if rows else b""
+    return {ids[start : start + 16] for start in range(0, len(ids), 16)}
 
 
 async def record_given_keys(rotation: Rotation) -> None:
@@ -252,9 +289,7 @@ async def _given_key(rotation: Rotation, old: StoreKeyId) -> StoreKeyId:
         raise StoreKeyError(
             f"the store key given is the one in force ({old.hex()}): give the server the new one, and this one as the previous one, and restart it"
         )
-    rows = await rotation.database.read("SELECT value FROM store WHERE name = ?", (_GIVEN,))
-    given = cast("bytes", rows[0][0]) if rows else b""
-    if newest not in {given[start : start + len(newest)] for start in range(0, len(given), len(newest))}:
+    if newest not in await _key_ids(rotation.database, _GIVEN):
         raise StoreKeyError(
             f"the server was not started with the new store key ({newest.hex()}) and could not read what comes under it:"
             " restart it with the new key, and the old one as the previous one, and rotate then"

@@ -67,18 +67,33 @@ def load_key_files(directory: Path) -> StoreKeys:
 
 def create_key_file(directory: Path) -> StoreKeyId:
     """Make a new random key, durable under its own name before its id is returned. Raises OSError."""
+    identity = write_new_key(directory)
+    name_new_key(directory, identity)
+    return identity
+
+
+def write_new_key(directory: Path) -> StoreKeyId:
+    """The first half of `create_key_file`: a durable file that `load_key_files` passes over yet. Raises OSError."""
     key = secrets.token_bytes(32)
     identity = store_key_id(key)
-    path = directory / (identity.hex() + SUFFIX)
-    temporary = path.with_suffix(".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(
+        _new_file(directory, identity), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
     with os.fdopen(descriptor, "wb") as file:
         file.write(base64.b64encode(key) + b"\n")
         file.flush()
         os.fsync(descriptor)
-    os.rename(temporary, path)
-    _fsync_directory(directory)
     return identity
+
+
+def name_new_key(directory: Path, identity: StoreKeyId) -> None:
+    """The second half. Raises OSError."""
+    os.rename(_new_file(directory, identity), directory / (identity.hex() + SUFFIX))
+    _fsync_directory(directory)
+
+
+def _new_file(directory: Path, identity: StoreKeyId) -> Path:
+    return directory / f"{identity.hex()}.new"
 
 
 def remove_unfinished(directory: Path) -> None:

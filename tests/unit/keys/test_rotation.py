@@ -196,6 +196,26 @@ def test_what_a_killed_process_left_of_a_key_is_removed(data_dir) -> None:
     assert not left.exists()
 
 
+def test_a_key_that_an_older_index_does_not_know_is_not_removed(data_dir) -> None:
+    """Somebody puts the index of a backup in place of today's, looks at it, and puts today's back: its key is still there."""
+    paths = Paths(data_dir)
+    (old_key,) = paths.keys.iterdir()
+    kept, index = old_key.read_bytes(), paths.index.read_bytes()
+
+    async def rotate(store: OpenStore) -> bytes:
+        return await rotate_store_key(at_once(store), silent)
+
+    new = with_stores(data_dir, rotate)
+    today = paths.index.read_bytes()
+    paths.index.write_bytes(index)
+    old_key.write_bytes(kept)
+    old_key.chmod(0o600)
+    server.initialise(data_dir, config.load(data_dir, environ={}))
+    assert new in load_key_files(paths.keys)
+    paths.index.write_bytes(today)
+    server.initialise(data_dir, config.load(data_dir, environ={}))
+
+
 # --- keys that somebody else keeps
 
 
