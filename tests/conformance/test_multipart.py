@@ -1,5 +1,7 @@
 """CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload, ListParts, ListMultipartUploads."""
 
+import base64
+import hashlib
 import secrets
 from typing import Any
 
@@ -533,3 +535,15 @@ def test_list_uploads__goes_on_behind_an_upload_that_is_gone(
 def test_list_uploads__bad_max_uploads_is_400(server: Server, bucket: str, text: str) -> None:
     reply = server.send("GET", f"/{bucket}?uploads&max-uploads={text}")
     assert (reply.status, reply.code, reply.element("ArgumentName")) == (400, "InvalidArgument", "max-uploads")
+
+
+def test_complete__content_md5_is_of_the_list_of_parts(server: Server, s3: Any, bucket: str) -> None:
+    upload_id, parts = upload(s3, bucket, "k", {1: b"x"})
+    document = (
+        "<CompleteMultipartUpload>"
+        f"<Part><PartNumber>1</PartNumber><ETag>{parts[0]['ETag']}</ETag></Part></CompleteMultipartUpload>"
+    ).encode()
+    for content, expected in ((b"another list", (400, "BadDigest")), (document, (200, ""))):
+        digest = base64.b64encode(hashlib.md5(content).digest()).decode()
+        reply = server.send("POST", f"/{bucket}/k?uploadId={upload_id}", headers={"content-md5": digest}, body=document)
+        assert (reply.status, reply.code) == expected

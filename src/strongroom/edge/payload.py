@@ -43,16 +43,16 @@ def payload_body(headers: Headers, raw: AsyncIterator[bytes], payload: str, sign
     return Body(chunks=_hashed(_counted(raw, size), payload), size=size)
 
 
-async def read_document(headers: Headers, body: Body, limit: int, *, checks: bool) -> bytes:
-    """A whole small body, such as an XML document. `checks`: its checksum headers are about the document itself.
+async def read_document(headers: Headers, body: Body, limit: int) -> bytes:
+    """A whole small body, such as an XML document; `headers` may promise its checksums.
 
     Raises S3Error: MaxMessageLengthExceeded before more than `limit` bytes are read, BadDigest.
     """
     if body.size is None or body.size > limit:
         raise S3Error("MaxMessageLengthExceeded", MaxMessageLengthBytes=str(limit))
-    promise = expected(headers) if checks else None
+    promise = expected(headers)
     document = b"".join([chunk async for chunk in body.chunks])
-    if promise is not None and promise.names:
+    if promise.names:
         digests = Digests(promise.names)
         digests.update(document)
         digests.check(promise, body.trailers(), show_digests=True)
