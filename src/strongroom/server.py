@@ -51,7 +51,7 @@ from strongroom.keys.store_keys import (
 from strongroom.observe import log
 from strongroom.s3 import cleanup
 from strongroom.s3.members import check_members
-from strongroom.s3.service import handlers
+from strongroom.s3.service import check_target, handlers
 from strongroom.s3.storage import Storage
 
 INDEX_FILE = "index.db"
@@ -263,7 +263,6 @@ async def open_store(data_dir: Path, settings: Settings) -> OpenStore:
         hashing=ThreadPoolExecutor(_HASHING_THREADS, thread_name_prefix="hashing"),
         now_us=_now_us,
         region=settings.region,
-        account_id=settings.account_id,
         deletion_grace=settings.deletion_grace,
         blocks_sse_c=settings.blocks_sse_c_by_default,
     )
@@ -313,6 +312,7 @@ def _edge(settings: Settings, store: OpenStore, root: RootUser) -> Edge:
         model=load_s3_model(),
         handlers=handlers(store.storage),
         check_members=check_members,
+        check_target=partial(check_target, store.storage),
         domains=settings.domain,
         region=settings.region,
     )

@@ -319,3 +319,13 @@ def test_delete_bucket__made_anew_has_none_of_the_old_settings(s3: Any, bucket: 
     s3.create_bucket(Bucket=bucket)
     assert "Status" not in s3.get_bucket_versioning(Bucket=bucket)
     assert refused(s3.get_bucket_tagging, Bucket=bucket).what == (404, "NoSuchTagSet")
+
+
+@pytest.mark.parametrize(
+    ("method", "query"), [("PUT", "encryption"), ("PUT", "tagging"), ("PUT", "versioning"), ("POST", "delete")]
+)
+def test_a_missing_bucket_is_told_before_what_is_wrong_with_the_document(
+    server: Server, method: str, query: str
+) -> None:
+    reply = server.send(method, f"/{unique_bucket()}?{query}", body=b"no XML")
+    assert (reply.status, reply.code) == (404, "NoSuchBucket")

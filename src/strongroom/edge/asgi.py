@@ -162,10 +162,11 @@ async def _answer(edge: Edge, scope: Scope, request: HttpRequest, exchange: _Exc
     if handler is None:
         raise S3Error("NotImplemented", f"{operation.name} is not implemented.")
     call = _call(edge, verified, secure, exchange.request_id)
-    service.check_members(operation.name, call.input)
+    service.check_members(call.input)
     if body_kind(operation) == "xml":
+        await service.check_target(call)
         call = await _with_document(edge, verified, call)
-        service.check_members(operation.name, call.input)
+        service.check_members(call.input)
     return respond(where, await handler(call))
 
 

@@ -85,7 +85,7 @@ async def post_object(
         secure_transport=secure,
         bucket_url=bucket_url(request, where, secure=secure),
     )
-    edge.service.check_members(put.name, call.input)
+    edge.service.check_members(call.input)
     answer = await edge.service.handlers[put.name](call)
     return _response(put, answer.output, fields, where, call.bucket_url), authorization.access_key_id
 

@@ -72,6 +72,7 @@ class Keyring:
         if remembered and remembered[0] == rows:
             return remembered[1]
         try:
+            self._follow(rows)
             bucket = self._open(rows)
         except StoreKeyError:
             if await buckets.read_bucket(self._database, name) == rows:
@@ -169,9 +170,10 @@ class Keyring:
         bucket_row, bucket_id = rows[0][: buckets.BUCKET_WIDTH], rows[0][0]
         if not isinstance(bucket_id, bytes):
             raise IntegrityError("the row of a bucket holds what cannot have been written")
-        secret_rows = [_checked(row[buckets.BUCKET_WIDTH :]) for row in rows if row[buckets.BUCKET_WIDTH] is not None]
-        self._follow({store_key for _, store_key, _ in secret_rows})
-        keys = {row[0]: _keys(self._unseal(row, bucket_id), bucket_id, row[0]) for row in secret_rows}
+        keys = {
+            cast("int", row[0]): _keys(self._unseal(row, bucket_id), bucket_id, cast("int", row[0]))
+            for row in _secret_rows(rows)
+        }
         current = keys.get(cast("int", bucket_row[3]))
         if current is None:
             raise IntegrityError("a bucket names a version of its secret that does not exist")
@@ -179,6 +181,7 @@ class Keyring:
 
     async def _open_all(self, rows: Sequence[Row]) -> list[OpenBucket]:
         """Ten thousand buckets take half a second to unseal, so others have their turn meanwhile."""
+        self._follow(rows)
         opened: list[OpenBucket] = []
         for _, group in groupby(rows, key=lambda row: row[0]):
             opened.append(self._open(list(group)))
@@ -186,8 +189,13 @@ class Keyring:
                 await asyncio.sleep(0)
         return opened
 
-    def _follow(self, named: set[StoreKeyId]) -> None:
-        """Hold no key longer than it is given: whoever got hold of a retired one must not be able to seal with it."""
+    def _follow(self, rows: Sequence[Row]) -> None:
+        """Hold no key longer than it is given: whoever got hold of a retired one must not be able to seal with it.
+
+        `rows`: of all the buckets that are to be opened, so that the keys are read once for them. Raises IntegrityError,
+        StoreKeyError.
+        """
+        named = {_checked(row)[1] for row in _secret_rows(rows)}
         if named != self._store_keys.keys():
             try:
                 self._store_keys = self._load()
@@ -204,6 +212,11 @@ class Keyring:
             raise StoreKeyError(
                 f"store key {identity.hex()} is named by the index, but is not among the keys given"
             ) from None
+
+
+def _secret_rows(rows: Sequence[Row]) -> list[Row]:
+    """(version, store_key_id, sealed) of every secret in rows of `metadata.buckets.read_bucket`."""
+    return [row[buckets.BUCKET_WIDTH :] for row in rows if row[buckets.BUCKET_WIDTH] is not None]
 
 
 def _checked(row: Row) -> tuple[int, StoreKeyId, bytes]:

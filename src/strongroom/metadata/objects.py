@@ -8,7 +8,7 @@ UTF-8 bytes.
 import re
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 from strongroom.crypto.errors import IntegrityError
@@ -42,8 +42,6 @@ _LATEST = (
     f"SELECT {VERSION_COLUMNS} FROM object_versions WHERE bucket_id = ? AND key = ? ORDER BY sequence DESC LIMIT 1"
 )
 _BY_ID = f"SELECT {VERSION_COLUMNS} FROM object_versions WHERE bucket_id = ? AND key = ? AND version_id = ?"
-
-
 _VERSION_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -171,13 +169,6 @@ def sequence_of(version_id: str) -> int | None:
 
 
 # --- writing (inside a transaction)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replaced:
-    """What a write did: the version that exists now."""
-
-    version: ObjectVersion
 
 
 def latest(tx: Connection, bucket: OpenBucket, key: str) -> ObjectVersion | None:

@@ -36,8 +36,7 @@ async def delete_objects(call: AuthorizedCall, storage: Storage) -> Answer:
     for each in wanted:
         if "LastModifiedTime" in each or "Size" in each:
             raise S3Error("NotImplemented", Header="LastModifiedTime" if "LastModifiedTime" in each else "Size")
-    # All at once, so that they share one commit; a key named twice would race with itself and is told once more in
-    # turn.
+    # All at once, so that they share one commit.
     results = await asyncio.gather(*(_delete_one(storage, bucket, each) for each in wanted))
     quiet = call.input["Delete"].get("Quiet", False)
     return Answer(

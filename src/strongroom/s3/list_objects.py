@@ -185,8 +185,8 @@ async def _latest(call: AuthorizedCall, storage: Storage, bucket: OpenBucket, *,
 
 
 async def _before(storage: Storage, bucket: OpenBucket, key: str, version_id: str) -> int | None:
-    """The sequence behind which a listing of versions goes on. None: the null version named is gone, so its key is
-    listed once more.
+    """The sequence behind which a listing of versions goes on; where the null version named is gone, one above all, so
+    that its key is listed once more.
     """
     if version_id != NULL_VERSION:
         return sequence_of(version_id)

@@ -58,9 +58,8 @@ REFUSED: Mapping[str, tuple[str, frozenset[Any]]] = {
 }
 
 
-def check_members(operation: str, input: Mapping[str, Any]) -> None:
+def check_members(input: Mapping[str, Any]) -> None:
     """Refuse input of a built operation that is not honoured yet. Raises NotImplemented (501)."""
-    del operation
     for member, value in input.items():
         refused = REFUSED.get(member)
         if refused is not None and value is not None and value not in refused[1]:

@@ -1,5 +1,6 @@
 """PutObject, and POST of a browser form, which the edge turns into one."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from strongroom.aws.checksums import expected
@@ -65,7 +66,7 @@ async def commit_object(
     *,
     attributes: Attributes,
     algorithm: str,
-    conditions: dict[str, Any] | Any,
+    conditions: Mapping[str, Any],
 ) -> ObjectVersion:
     """The moment a single-part object exists (PutObject and CopyObject). Raises S3Error, IntegrityError, Unavailable."""
     checksums = seal_values(object_key, written.values)

@@ -25,7 +25,7 @@ from strongroom.s3.list_objects import list_object_versions, list_objects, list_
 from strongroom.s3.list_uploads import list_multipart_uploads, list_upload_parts
 from strongroom.s3.object_attributes import get_object_attributes
 from strongroom.s3.put_object import put_object
-from strongroom.s3.storage import Storage
+from strongroom.s3.storage import Storage, open_bucket
 from strongroom.s3.tagging import (
     delete_bucket_tagging,
     delete_object_tagging,
@@ -82,6 +82,12 @@ OPERATIONS: Mapping[str, Operation] = {
 def handlers(storage: Storage) -> Mapping[str, Handler]:
     """The operations, each working on `storage`."""
     return {name: partial(_answer, operation, storage) for name, operation in OPERATIONS.items()}
+
+
+async def check_target(storage: Storage, call: AuthorizedCall) -> None:
+    """AWS says that there is no such bucket before it says what is wrong with an XML body. Raises S3Error."""
+    if call.operation != "CreateBucket":
+        await open_bucket(storage, call)
 
 
 async def _answer(operation: Operation, storage: Storage, call: AuthorizedCall) -> Answer:

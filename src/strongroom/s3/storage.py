@@ -40,7 +40,6 @@ class Storage:
     hashing: Executor = field(repr=False)
     now_us: Callable[[], int]
     region: str
-    account_id: str
     deletion_grace: float
     blocks_sse_c: bool
 
