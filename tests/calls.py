@@ -20,6 +20,7 @@ from strongroom.aws.http import Headers
 from strongroom.database.database import Connection, Database
 from strongroom.edge.authorize import authorize
 from strongroom.identity.call import Answer, Body
+from strongroom.identity.requester import Requester
 from strongroom.identity.root import Principal
 from strongroom.s3.service import handlers
 from strongroom.s3.storage import Storage
@@ -29,6 +30,14 @@ T = TypeVar("T")
 
 ACCOUNT = "000000000000"
 BUCKET = "bucket"
+ROOT = Requester(
+    principal=Principal(account_id=ACCOUNT, arn=f"arn:aws:iam::{ACCOUNT}:root"),
+    access_key_id="ROOT",
+    source_ip="127.0.0.1",
+    secure_transport=True,
+    user_agent="",
+    request_id="REQUEST",
+)
 _KEY_HEADERS = {
     "SSECustomerKey": "x-amz-server-side-encryption-customer-key",
     "CopySourceSSECustomerKey": "x-amz-copy-source-server-side-encryption-customer-key",
@@ -64,6 +73,7 @@ class Worker:
     storage: Storage
     database: Begun
     headers: Mapping[str, str] = field(default_factory=dict)
+    requester: Requester = ROOT
 
     async def __call__(
         self,
@@ -94,10 +104,8 @@ class Worker:
             headers=Headers.of(self.headers.items()),
             secret_headers=secret,
             body=_body(body, size),
-            principal=Principal(account_id=ACCOUNT, arn=f"arn:aws:iam::{ACCOUNT}:root"),
+            requester=self.requester,
             account_id=ACCOUNT,
-            request_id="REQUEST",
-            secure_transport=True,
             bucket_url="http://localhost/bucket",
         )
         return await handlers(self.storage)[operation](call)

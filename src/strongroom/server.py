@@ -23,7 +23,7 @@ from strongroom.blobs.local import KEEP_FREE_BYTES, LocalBlobs
 from strongroom.config import Settings
 from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Connection, Unavailable
-from strongroom.database.migrations import SchemaTooNew, SchemaTooOld, migrate, require_newest
+from strongroom.database.migrations import SchemaTooNew, SchemaTooOld, migrate, migrations_of, require_newest
 from strongroom.database.private_file import make_private_directory
 from strongroom.database.sqlite import RESERVE_BYTES, SqliteDatabase, read_once
 from strongroom.edge.asgi import Edge, application
@@ -142,7 +142,7 @@ def initialise(data_dir: Path, settings: Settings) -> None:
             make_private_directory(directory)
         if not paths.index.exists() or paths.index.stat().st_size == 0:
             _refuse_blobs(paths, "is missing or empty")
-        migrate(paths.index)
+        migrate(paths.index, migrations_of("index"))
         asyncio.run(_initialise(paths, settings))
     except (StoreKeyError, SchemaTooNew, IntegrityError) as error:
         raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
@@ -239,7 +239,7 @@ async def open_store(data_dir: Path, settings: Settings) -> OpenStore:
     if not paths.index.exists():
         raise StartError(f"{paths.index} does not exist: there is no store in {data_dir}")
     try:
-        require_newest(paths.index)
+        require_newest(paths.index, migrations_of("index"))
         database = SqliteDatabase.open(paths.index)
     except (SchemaTooNew, SchemaTooOld, Unavailable) as error:
         raise StartError(f"The store in {data_dir} can't be opened: {error}") from error

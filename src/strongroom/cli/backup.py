@@ -17,7 +17,7 @@ from strongroom.blobs.local_copy import Copier
 from strongroom.blobs.local_files import held, open_tree
 from strongroom.cli.store_command import CommandError, progress, run, settings_of
 from strongroom.config import Settings
-from strongroom.database.migrations import require_newest
+from strongroom.database.migrations import migrations_of, require_newest
 from strongroom.database.private_file import make_private_directory, write_private
 from strongroom.database.sqlite import backup as copy_database
 from strongroom.database.sqlite import read_copy
@@ -66,7 +66,7 @@ def make_backup(
     """Raises CommandError and what `store_command.run` tells."""
     source, copy = Paths(data_dir), Paths(destination)
     _refuse(source, settings, destination, with_keys=with_keys)
-    require_newest(source.index)
+    require_newest(source.index, migrations_of("index"))
     for directory in (destination, copy.s3, copy.keys):
         make_private_directory(directory)
     destination.chmod(0o700)

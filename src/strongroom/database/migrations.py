@@ -1,4 +1,4 @@
-"""Numbered SQL files bring a database to this version's schema: `migrations/NNNN_*.sql`, one transaction each.
+"""Numbered SQL files bring a database to this version's schema: `migrations/NAME/NNNN_*.sql`, one transaction each.
 
 The table `schema` holds the number of the last one applied. There is no way back: a database of a newer version is
 refused before anything is written to it. This file knows no table but its own.
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from importlib import resources
 from pathlib import Path
+from typing import Literal
 
 from strongroom.database.database import DatabaseFull
 from strongroom.database.sqlite_connection import connect, translated
@@ -24,21 +25,18 @@ class SchemaTooOld(Exception):
     """The database was written by an older version, and only the start of a server migrates it. Nothing was changed."""
 
 
-def index_migrations() -> Mapping[int, str]:
+def migrations_of(database: Literal["index", "identity", "kms"]) -> Mapping[int, str]:
     """Number -> SQL of the files in this package."""
-    folder = resources.files("strongroom.database") / "migrations"
+    folder = resources.files("strongroom.database") / "migrations" / database
     return {int(file.name[:4]): file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".sql")}
 
 
-def migrate(
-    path: str | os.PathLike[str], migrations: Mapping[int, str] | None = None, *, busy_timeout: float = 5.0
-) -> int:
+def migrate(path: str | os.PathLike[str], migrations: Mapping[int, str], *, busy_timeout: float = 5.0) -> int:
     """Bring the database at `path` (made where there is none) to the newest schema and return its number.
 
     Safe while others do the same. Raises SchemaTooNew, and Unavailable.
     """
     path = os.fspath(path)
-    migrations = index_migrations() if migrations is None else migrations
     try:
         return _migrate(path, migrations, busy_timeout)
     except DatabaseFull:  # merely to look into a database takes a little space, for its wal-index
@@ -70,9 +68,9 @@ def schema_version(connection: sqlite3.Connection) -> int:
     return version
 
 
-def require_newest(path: str | os.PathLike[str]) -> None:
+def require_newest(path: str | os.PathLike[str], migrations: Mapping[int, str]) -> None:
     """Refuse a database that this version does not work on as it stands. Raises SchemaTooNew, SchemaTooOld, Unavailable."""
-    newest = max(index_migrations())
+    newest = max(migrations)
     if _refuse_newer(os.fspath(path), newest) < newest:
         raise SchemaTooOld(
             f"{os.fspath(path)} is of an older version: start the server once, which brings it up to date"

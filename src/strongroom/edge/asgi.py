@@ -33,6 +33,7 @@ from strongroom.edge.post_form import post_object
 from strongroom.edge.secure_connection import is_secure
 from strongroom.edge.service import FindIdentity, Service
 from strongroom.identity.call import Answer, AuthorizedCall
+from strongroom.identity.requester import Requester
 from strongroom.observe import log
 from strongroom.observe.metrics import count_error, count_integrity_error, observe_request
 
@@ -181,10 +182,15 @@ def _call(edge: Edge, verified: AuthenticatedRequest, secure: bool, request_id: 
         headers=request.headers,
         secret_headers=verified.secret_headers,
         body=body,
-        principal=verified.principal,
+        requester=Requester(
+            principal=verified.principal,
+            access_key_id=verified.access_key_id,
+            source_ip=request.client_host,
+            secure_transport=secure,
+            user_agent=request.headers.get("user-agent") or "",
+            request_id=request_id,
+        ),
         account_id=edge.account_id,
-        request_id=request_id,
-        secure_transport=secure,
         bucket_url=bucket_url(request, verified.route, secure=secure),
     )
 
@@ -210,10 +216,8 @@ async def _with_document(edge: Edge, verified: AuthenticatedRequest, call: Autho
         headers=call.headers,
         secret_headers=call.secret_headers,
         body=None,
-        principal=call.principal,
+        requester=call.requester,
         account_id=edge.account_id,
-        request_id=call.request_id,
-        secure_transport=call.secure_transport,
         bucket_url=call.bucket_url,
     )
 

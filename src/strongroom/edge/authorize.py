@@ -10,7 +10,7 @@ from typing import Any
 from strongroom.aws.errors import S3Error
 from strongroom.aws.http import Headers
 from strongroom.identity.call import AuthorizedCall, Body
-from strongroom.identity.root import Principal
+from strongroom.identity.requester import Requester
 
 
 def authorize(
@@ -20,13 +20,12 @@ def authorize(
     headers: Headers,
     secret_headers: Mapping[str, str],
     body: Body | None,
-    principal: Principal,
+    requester: Requester,
     account_id: str,
-    request_id: str,
-    secure_transport: bool,
     bucket_url: str,
 ) -> AuthorizedCall:
     """The call, allowed; its body unread. Raises AccessDenied."""
+    principal = requester.principal
     if principal.account_id != account_id or not principal.arn.endswith(":root"):
         raise S3Error("AccessDenied")
     return AuthorizedCall(
@@ -35,8 +34,6 @@ def authorize(
         headers=headers,
         secret_headers=secret_headers,
         body=body,
-        principal=principal,
-        request_id=request_id,
-        secure_transport=secure_transport,
+        requester=requester,
         bucket_url=bucket_url,
     )

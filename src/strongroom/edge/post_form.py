@@ -19,6 +19,7 @@ from strongroom.edge.authenticate import split_secrets
 from strongroom.edge.authorize import authorize
 from strongroom.edge.bucket_url import bucket_url
 from strongroom.identity.call import Body
+from strongroom.identity.requester import Requester
 
 if TYPE_CHECKING:
     from strongroom.edge.asgi import Edge
@@ -79,10 +80,15 @@ async def post_object(
         headers=headers,
         secret_headers=secrets,
         body=Body(chunks=_file(reader, first, request.body, policy.content_length_range), size=None),
-        principal=identity.principal,
+        requester=Requester(
+            principal=identity.principal,
+            access_key_id=authorization.access_key_id,
+            source_ip=request.client_host,
+            secure_transport=secure,
+            user_agent=request.headers.get("user-agent") or "",
+            request_id=request_id,
+        ),
         account_id=edge.account_id,
-        request_id=request_id,
-        secure_transport=secure,
         bucket_url=bucket_url(request, where, secure=secure),
     )
     edge.service.check_members(call.input)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from strongroom.aws.http import Headers
+from strongroom.identity.requester import Requester
 from strongroom.identity.root import Principal
 
 
@@ -42,10 +43,20 @@ class AuthorizedCall:
     headers: Headers
     secret_headers: Mapping[str, str] = field(repr=False)
     body: Body | None
-    principal: Principal
-    request_id: str
-    secure_transport: bool
+    requester: Requester
     bucket_url: str
+
+    @property
+    def principal(self) -> Principal:
+        return self.requester.principal
+
+    @property
+    def request_id(self) -> str:
+        return self.requester.request_id
+
+    @property
+    def secure_transport(self) -> bool:
+        return self.requester.secure_transport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

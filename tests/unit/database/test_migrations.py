@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.database.migrations import SchemaTooNew, index_migrations, migrate, schema_version
+from strongroom.database.migrations import SchemaTooNew, migrate, migrations_of, schema_version
 
 FIRST = "-- one; with a semicolon\nCREATE TABLE one (a TEXT DEFAULT ';'); -- and; one here\nCREATE TABLE two (b);\n"
 SECOND = "INSERT INTO one (a) VALUES ('x;y');\nALTER TABLE two ADD COLUMN c"
@@ -24,9 +24,9 @@ def version(path: Path) -> int:
 
 
 def test_the_files_of_the_index_are_numbered_without_a_gap_and_give_its_tables(tmp_path):
-    migrations = index_migrations()
+    migrations = migrations_of("index")
     assert sorted(migrations) == list(range(1, len(migrations) + 1))
-    assert migrate(tmp_path / "index.db") == len(migrations)
+    assert migrate(tmp_path / "index.db", migrations) == len(migrations)
     tables = {name for (name,) in rows(tmp_path / "index.db", "SELECT name FROM sqlite_schema WHERE type = 'table'")}
     assert {"schema", "store", "buckets", "object_versions", "uploads", "upload_parts", "blobs"} <= tables
     assert rows(tmp_path / "index.db", "SELECT version FROM schema") == [(len(migrations),)]

@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 
 from strongroom.crypto.errors import IntegrityError
-from strongroom.database.migrations import migrate
+from strongroom.database.migrations import migrate, migrations_of
 from strongroom.database.sqlite import SqliteDatabase
 from strongroom.keys.keyring import Keyring, primary_store_key
 from strongroom.keys.store_keys import StoreKeyError, StoreKeyId, StoreKeys, store_key_id
@@ -40,7 +40,7 @@ def with_keyrings(path: Path, work: Callable[..., Awaitable[T]], *, count: int =
     """`work` with keys, of which the first is in force, and so many keyrings, as in so many processes."""
 
     async def run() -> T:
-        migrate(path / "index.db")
+        migrate(path / "index.db", migrations_of("index"))
         databases = [SqliteDatabase.open(path / "index.db") for _ in range(count)]
         keys = Keys()
         primary = keys.make()

@@ -9,7 +9,7 @@ import pytest
 
 from strongroom.blobs.local import LocalBlobs
 from strongroom.database.database import Connection
-from strongroom.database.migrations import migrate
+from strongroom.database.migrations import migrate, migrations_of
 from strongroom.database.sqlite import SqliteDatabase
 from strongroom.keys.keyring import Keyring
 from strongroom.keys.store_keys import store_key_id
@@ -51,7 +51,7 @@ def with_index(tmp_path: Path) -> Callable[[Callable[[Index], Awaitable[T]]], T]
 
     def run(work: Callable[[Index], Awaitable[T]]) -> T:
         async def opened() -> T:
-            migrate(tmp_path / "index.db")
+            migrate(tmp_path / "index.db", migrations_of("index"))
             database, blobs = SqliteDatabase.open(tmp_path / "index.db"), LocalBlobs(tmp_path / "blobs")
             key = secrets.token_bytes(32)
             await database.transact(
