@@ -1,0 +1,115 @@
+"""A key service in memory for the tests of its operations: real keys, really sealed, under a root of their own."""
+
+import os
+import uuid
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from strongroom.aws.kms_errors import KmsError
+from strongroom.crypto import sealing
+from strongroom.crypto.context import ctx
+from strongroom.crypto.segments import open_sealed, seal
+from strongroom.identity.requester import Caller, Requester
+from strongroom.identity.root import Principal
+from strongroom.kms.call import Kms, KmsCall, Outcome
+from strongroom.kms.key_specs import generate_material
+from strongroom.kms.records import Key, Material
+from strongroom.kms.state import Put, State
+
+ACCOUNT, REGION = "111122223333", "us-east-1"
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+NOW_US = int(NOW.timestamp()) * 1_000_000
+HOUR_US = 3_600_000_000
+
+
+class SmallRoot:
+    """A root key: 32 bytes, in one version."""
+
+    def __init__(self) -> None:
+        self._root = os.urandom(32)
+
+    def seal_material(self, key: Key, material_id: bytes, plaintext: bytes) -> bytes:
+        return seal(self.derive("kms-material"), _place(key, material_id), plaintext)
+
+    def open_material(self, key: Key, material: Material) -> bytes:
+        if not material.sealed:
+            raise KmsError("KMSInvalidStateException")
+        return open_sealed(self.derive("kms-material"), _place(key, material.material_id), material.sealed)
+
+    def derive(self, label: str, *fields: bytes) -> bytes:
+        return sealing.derive(self._root, label, *fields)
+
+
+def _place(key: Key, material_id: bytes) -> bytes:
+    return ctx("kms/material", uuid.UUID(key.key_id).bytes, material_id, key.spec.encode(), key.usage.encode())
+
+
+def new_kms() -> Kms:
+    return Kms(region=REGION, account_id=ACCOUNT, state=State(), root=SmallRoot(), now_us=lambda: NOW_US)
+
+
+def add_key(kms: Kms, spec: str, usage: str, *, origin: Any = "AWS_KMS") -> Key:
+    """A key with its material; without one where its origin is EXTERNAL."""
+    key = Key(
+        key_id=str(uuid.uuid4()), created_us=NOW_US, spec=spec, usage=usage, origin=origin, policy="{}", available=False
+    )
+    if origin == "AWS_KMS":
+        secret, public_key = _material_of(spec)
+        material_id = os.urandom(32)
+        key = Key(
+            key_id=key.key_id,
+            created_us=NOW_US,
+            spec=spec,
+            usage=usage,
+            origin=origin,
+            policy="{}",
+            material_ids=(material_id,),
+        )
+        sealed = kms.root.seal_material(key, material_id, secret)
+        kms.state.apply(
+            [
+                Put(
+                    Material(
+                        material_id=material_id,
+                        key_id=key.key_id,
+                        created_us=NOW_US,
+                        sealed=sealed,
+                        public_key=public_key,
+                    )
+                )
+            ]
+        )
+    kms.state.apply([Put(key)])
+    return key
+
+
+@cache
+def _material_of(spec: str) -> tuple[bytes, bytes]:
+    """RSA keys take long to make: the tests of a process share one of each kind."""
+    return generate_material(spec)
+
+
+def call(operation: str, *, now_us: int = NOW_US, **members: Any) -> KmsCall:
+    requester = Requester(
+        principal=Principal(account_id=ACCOUNT, arn=f"arn:aws:iam::{ACCOUNT}:root"),
+        access_key_id="AKIDEXAMPLE",
+        source_ip="127.0.0.1",
+        secure_transport=True,
+        user_agent="tests",
+        request_id="",
+    )
+    return KmsCall(
+        operation=operation, input=members, caller=Caller(requester=requester, request_id="r"), now_us=now_us
+    )
+
+
+def applied(kms: Kms, outcome: Outcome, key: Key) -> Key:
+    """The key as it is once an outcome's changes are made."""
+    kms.state.apply(outcome.changes)
+    return kms.state.keys[key.key_id]
+
+
+def secret_of(kms: Kms, key: Key) -> bytes:
+    assert key.current_material_id is not None
+    return kms.root.open_material(key, kms.state.materials[key.current_material_id])
