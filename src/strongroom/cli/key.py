@@ -106,9 +106,7 @@ def put_policy(client: Any, _: Settings, *, key: str, file: Path) -> int:
     return 0
 
 
-def usage(
-    data_dir: Path, config_file: Path | None, endpoint_url: str | None, *, key: str, as_json: bool
-) -> int:
+def usage(data_dir: Path, config_file: Path | None, endpoint_url: str | None, *, key: str, as_json: bool) -> int:
     """The census of one key. Which key an alias names is the KMS's to say; what hangs on it stands in the index."""
 
     def work(client: Any, _: Settings) -> int:
@@ -126,7 +124,9 @@ def _tell_usage(found: Usage, as_json: bool) -> int:
     if as_json:
         print(_json(found.as_json()))
         return 0
-    table = Table("material", "objects", "bytes", "of them by bucket keys", "bucket keys", "uploads", title=found.key_arn)
+    table = Table(
+        "material", "objects", "bytes", "of them by bucket keys", "bucket keys", "uploads", title=found.key_arn
+    )
     for row in found.materials:
         table.add_row(
             row.material_id.hex() if row.material_id else "not told",

@@ -13,7 +13,7 @@ from typing import Any
 
 from strongroom.aws.kms_errors import KmsError
 from strongroom.kms.call import Kms, KmsCall, Outcome
-from strongroom.kms.key_specs import operations_of
+from strongroom.kms.key_specs import SYMMETRIC
 from strongroom.kms.paging import page
 from strongroom.kms.records import Grant, GrantConstraints, Key
 from strongroom.kms.state import Put, Remove
@@ -21,6 +21,21 @@ from strongroom.kms.state import Put, Remove
 MOST_GRANTS = 50_000  # of one key
 _TOKEN_FORM = b"\x01"
 _ALWAYS = frozenset({"CreateGrant", "DescribeKey", "RetireGrant"})
+_OPERATIONS: Mapping[str, frozenset[str]] = {
+    "ENCRYPT_DECRYPT": frozenset({"Decrypt", "Encrypt", "ReEncryptFrom", "ReEncryptTo"}),
+    "SIGN_VERIFY": frozenset({"Sign", "Verify"}),
+    "GENERATE_VERIFY_MAC": frozenset({"GenerateMac", "VerifyMac"}),
+    "KEY_AGREEMENT": frozenset({"DeriveSharedSecret"}),
+    "ENCAPSULATE_DECAPSULATE": frozenset({"Decapsulate", "Encapsulate"}),
+}
+_DATA_KEYS = frozenset(
+    {
+        "GenerateDataKey",
+        "GenerateDataKeyPair",
+        "GenerateDataKeyPairWithoutPlaintext",
+        "GenerateDataKeyWithoutPlaintext",
+    }
+)
 _SERVICE_MEMBERS = ("GranteeServicePrincipal", "RetiringServicePrincipal")
 
 
@@ -181,12 +196,19 @@ def _constraints(key: Key, given: Mapping[str, Any]) -> GrantConstraints:
 def _check_operations(kms: Kms, key: Key, grant: Grant) -> None:
     """Raises ValidationException for an operation that a key of this kind has not."""
     for operation in grant.operations:
-        if operation not in _ALWAYS and operation not in operations_of(key):
+        if operation not in _ALWAYS and operation not in _operations_of(key):
             raise KmsError(
                 "ValidationException",
                 f"Operation {operation} is not valid for the key {kms.key_arn(key.key_id)} of spec {key.spec} and usage"
                 f" {key.usage}.",
             )
+
+
+def _operations_of(key: Key) -> frozenset[str]:
+    """What a key of this kind can do, in the words of grants."""
+    if key.spec == SYMMETRIC:
+        return _OPERATIONS[key.usage] | _DATA_KEYS
+    return _OPERATIONS[key.usage] | ({"GetPublicKey"} if not key.spec.startswith("HMAC") else set())
 
 
 def _check_delegation(parent: Grant, child: Grant) -> None:

@@ -18,28 +18,21 @@ from strongroom.kms.tags import new_tags
 MOST_KEYS = 100_000
 _DAY_US = 24 * 3600 * 1_000_000
 _LONGEST_WINDOW = 30  # days; also where the request does not say
-_FOREIGN = ("CustomKeyStoreId", "XksKeyId")
 
 
 def create_key(call: KmsCall, kms: Kms) -> Outcome:
     """A key with its first material, or without any where that is to be imported. Durable before its id is known."""
     given = call.input
-    _refuse_foreign(call)
-    spec, usage, origin = check_create(
-        key_spec=given.get("KeySpec"),
-        customer_master_key_spec=given.get("CustomerMasterKeySpec"),
-        key_usage=given.get("KeyUsage"),
-        origin=given.get("Origin"),
-    )
+    kind = check_create(given)
     policy = new_policy(call, kms, given["Policy"]) if given.get("Policy") is not None else default_policy(kms)
     if len(kms.state.keys) >= MOST_KEYS:
         raise KmsError("LimitExceededException", f"The account has reached its limit of {MOST_KEYS} keys.")
     key = Key(
         key_id=str(uuid.uuid4()),
         created_us=call.now_us,
-        spec=spec,
-        usage=usage,
-        origin=origin,
+        spec=kind.spec,
+        usage=kind.usage,
+        origin=kind.origin,
         description=given.get("Description", ""),
         policy=policy,
         tags=new_tags((), given.get("Tags") or []),
@@ -190,17 +183,3 @@ def get_key_last_usage(call: KmsCall, kms: Kms, key: Key) -> Outcome:
             "KeyCreationDate": created,
         }
     )
-
-
-def _refuse_foreign(call: KmsCall) -> None:
-    """What this service has not is refused by name, never ignored. Raises UnsupportedOperationException."""
-    given = call.input
-    for member in _FOREIGN:
-        if given.get(member) is not None:
-            raise KmsError(
-                "UnsupportedOperationException", f"{member} is not supported: there are no custom key stores."
-            )
-    if given.get("MultiRegion"):
-        raise KmsError("UnsupportedOperationException", "Multi-Region keys are not supported.")
-    if given.get("Origin") in ("AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"):
-        raise KmsError("UnsupportedOperationException", f"Origin {given['Origin']} is not supported.")

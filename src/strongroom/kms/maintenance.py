@@ -13,7 +13,7 @@ from msgspec.structs import replace as changed
 
 from strongroom.kms.call import Kms
 from strongroom.kms.clock import Moment
-from strongroom.kms.imports import expire_material
+from strongroom.kms.imports import drop_material, expired_materials
 from strongroom.kms.records import Key, Material, Rotation
 from strongroom.kms.rotation import DAY_US, rotated
 from strongroom.kms.state import Change, Put, Remove
@@ -42,11 +42,12 @@ def _all_due(kms: Kms, moment: Moment) -> Iterator[tuple[int, str, Callable[[], 
             if _window_has_passed(key, moment):
                 yield key.deletion_us, key.key_id, partial(_deletion, kms, key)
             continue
-        for material in kms.state.materials_of(key) if key.origin == "EXTERNAL" else ():
-            if material.sealed and material.valid_to_us is not None and material.valid_to_us <= moment.us:
-                yield material.valid_to_us, key.key_id, partial(_expiry, key, material)
         if key.rotation is not None and key.state == "Enabled" and key.rotation.next_us <= moment.us:
             yield key.rotation.next_us, key.key_id, partial(_rotation, kms, key, key.rotation, moment)
+
+    for material in expired_materials(kms.state, moment.us):
+        assert material.valid_to_us is not None
+        yield material.valid_to_us, material.key_id, partial(_expiry, kms, material)
 
 
 def _window_has_passed(key: Key, moment: Moment) -> bool:
@@ -70,11 +71,12 @@ def _deletion(kms: Kms, key: Key) -> Due:
     return Due(event="DeleteKey", key_id=key.key_id, changes=changes)
 
 
-def _expiry(key: Key, material: Material) -> Due:
+def _expiry(kms: Kms, material: Material) -> Due:
+    key = kms.state.keys[material.key_id]
     return Due(
         event="DeleteExpiredKeyMaterial",
         key_id=key.key_id,
-        changes=expire_material(key, material),
+        changes=drop_material(kms.state, key, material.material_id),
         facts={"keyMaterialId": material.material_id.hex()},
     )
 

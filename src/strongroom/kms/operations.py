@@ -8,7 +8,6 @@ UnsupportedOperationException.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from strongroom.aws.kms_errors import KmsError
 from strongroom.kms import (
@@ -27,7 +26,7 @@ from strongroom.kms import (
 from strongroom.kms.blob import parse_blob
 from strongroom.kms.call import Kms, KmsCall, Outcome
 from strongroom.kms.key_ids import resolve
-from strongroom.kms.key_specs import is_slow
+from strongroom.kms.key_specs import SYMMETRIC
 from strongroom.kms.records import Key
 
 _HIDDEN = (
@@ -101,7 +100,7 @@ def _sealing_key(call: KmsCall, kms: Kms, member: str, algorithm: str) -> tuple[
             raise KmsError("ValidationException", f"{member} is required where the ciphertext is left out.")
         named = resolve(kms, given, aliases=True)
         return named.key, named.alias, None
-    if call.input.get(algorithm, symmetric.SYMMETRIC) != symmetric.SYMMETRIC:
+    if call.input.get(algorithm, SYMMETRIC) != SYMMETRIC:
         if given is None:
             raise KmsError("ValidationException", f"{member} is required for asymmetric keys.")
         named = resolve(kms, given, aliases=True)
@@ -112,7 +111,7 @@ def _sealing_key(call: KmsCall, kms: Kms, member: str, algorithm: str) -> tuple[
             raise KmsError("AccessDeniedException", _HIDDEN)
         return key, None, _HIDDEN
     named = resolve(kms, given, aliases=True)
-    if named.key.spec != symmetric.SYMMETRIC or parse_blob(blob).key_id != named.key.key_id:
+    if named.key.spec != SYMMETRIC or parse_blob(blob).key_id != named.key.key_id:
         raise KmsError(
             "IncorrectKeyException",
             "The key ID in the request does not identify a CMK that can perform this operation.",
@@ -161,14 +160,13 @@ def _filtered(call: KmsCall, kms: Kms) -> tuple[Target, ...]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """`on_account`: rights that only identity policies can give, because no key is asked for or beside the key's.
-    `mutates`: one at a time. `slow`: takes so long that it must not hold up the others.
+    `mutates`: one at a time.
     """
 
     function: Callable[..., Outcome]
     targets: Targets = _none
     on_account: bool = False
     mutates: bool = False
-    slow: Callable[[Mapping[str, Any]], bool] = lambda _: False
 
 
 def _reads(function: Callable[..., Outcome], targets: Targets = _by_id) -> Rule:
@@ -179,15 +177,12 @@ def _writes(function: Callable[..., Outcome], targets: Targets = _by_id, *, on_a
     return Rule(function=function, targets=targets, mutates=True, on_account=on_account)
 
 
-def _makes_slow_key(input: Mapping[str, Any]) -> bool:
-    return is_slow(input.get("KeySpec") or input.get("CustomerMasterKeySpec") or input.get("KeyPairSpec") or "")
-
-
 RULES: Mapping[str, Rule] = {
     "CancelKeyDeletion": _writes(keys.cancel_key_deletion),
     "CreateAlias": _writes(aliases.create_alias, _to_create_alias, on_account=True),
     "CreateGrant": _writes(grants.create_grant),
-    "CreateKey": Rule(function=keys.create_key, on_account=True, mutates=True, slow=_makes_slow_key),
+    "CreateKey": _writes(keys.create_key, _none, on_account=True),
+    "Decapsulate": _reads(asymmetric.decapsulate, _by_any_name),
     "Decrypt": _reads(symmetric.decrypt, _to_decrypt),
     "DeleteAlias": _writes(aliases.delete_alias, _to_delete_alias, on_account=True),
     "DeleteImportedKeyMaterial": _writes(imports.delete_imported_key_material),
@@ -197,19 +192,18 @@ RULES: Mapping[str, Rule] = {
     "DisableKeyRotation": _writes(rotation.disable_key_rotation),
     "EnableKey": _writes(keys.enable_key),
     "EnableKeyRotation": _writes(rotation.enable_key_rotation),
+    "Encapsulate": _reads(asymmetric.encapsulate, _by_any_name),
     "Encrypt": _reads(symmetric.encrypt, _by_any_name),
     "GenerateDataKey": _reads(symmetric.generate_data_key, _by_any_name),
-    "GenerateDataKeyPair": Rule(function=key_pairs.generate_data_key_pair, targets=_by_any_name, slow=_makes_slow_key),
-    "GenerateDataKeyPairWithoutPlaintext": Rule(
-        function=key_pairs.generate_data_key_pair_without_plaintext, targets=_by_any_name, slow=_makes_slow_key
-    ),
+    "GenerateDataKeyPair": _reads(key_pairs.generate_data_key_pair, _by_any_name),
+    "GenerateDataKeyPairWithoutPlaintext": _reads(key_pairs.generate_data_key_pair_without_plaintext, _by_any_name),
     "GenerateDataKeyWithoutPlaintext": _reads(symmetric.generate_data_key_without_plaintext, _by_any_name),
     "GenerateMac": _reads(mac.generate_mac, _by_any_name),
     "GenerateRandom": Rule(function=symmetric.generate_random, on_account=True),
     "GetKeyLastUsage": _reads(keys.get_key_last_usage),
     "GetKeyPolicy": _reads(policies.get_key_policy),
     "GetKeyRotationStatus": _reads(rotation.get_key_rotation_status),
-    "GetParametersForImport": Rule(function=imports.get_parameters_for_import, targets=_by_id, slow=lambda _: True),
+    "GetParametersForImport": _reads(imports.get_parameters_for_import),
     "GetPublicKey": _reads(asymmetric.get_public_key, _by_any_name),
     "ImportKeyMaterial": _writes(imports.import_key_material),
     "ListAliases": Rule(function=aliases.list_aliases, targets=_filtered, on_account=True),

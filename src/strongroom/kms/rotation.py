@@ -10,6 +10,7 @@ from msgspec.structs import replace as changed
 
 from strongroom.aws.kms_errors import KmsError
 from strongroom.kms.call import Kms, KmsCall, Outcome
+from strongroom.kms.imports import waiting_material
 from strongroom.kms.keys import with_new_material
 from strongroom.kms.paging import page
 from strongroom.kms.records import Key, Material, Rotation
@@ -64,8 +65,8 @@ def rotate_key_on_demand(call: KmsCall, kms: Kms, key: Key) -> Outcome:
         )
     if key.rotation is not None and key.rotation.next_us - call.now_us <= _SOON_US:
         raise KmsError("ConflictException", f"An automatic rotation of {arn} is due within 20 minutes.")
-    if key.origin == "EXTERNAL" and key.pending_material_id is None:
-        raise KmsError("KMSInvalidStateException", f"No available key material pending rotation for the key: {arn}.")
+    if key.origin == "EXTERNAL":
+        waiting_material(kms, key)
     key, material, changes = rotated(kms, key, "ON_DEMAND", call.now_us)
     del key
     return Outcome(

@@ -23,14 +23,15 @@ from strongroom.kms.authorize import Allowed, authorize, authorize_account
 from strongroom.kms.call import Kms, KmsCall, Outcome
 from strongroom.kms.grants import grant_of_token
 from strongroom.kms.key_ids import alias_of
+from strongroom.kms.key_specs import is_slow
 from strongroom.kms.key_states import check_state
+from strongroom.kms.key_use import stop_dry_run
 from strongroom.kms.maintenance import first_due
 from strongroom.kms.managed_keys import S3_ALIAS, STORE_ALIAS, managed_key
 from strongroom.kms.operations import RULES, Rule, Target
 from strongroom.kms.recording import Event, call_event, service_event
 from strongroom.kms.records import LastUsage
 from strongroom.kms.state import Change, Put
-from strongroom.kms.symmetric import would_have_succeeded
 from strongroom.observe import log
 from strongroom.observe.metrics import count_integrity_error
 
@@ -41,8 +42,10 @@ _OBJECT = "aws:s3:arn"
 # Operations that GetKeyLastUsage speaks of (KeyLastUsageTrackingOperation in the model).
 _USES = frozenset(
     {
+        "Decapsulate",
         "Decrypt",
         "DeriveSharedSecret",
+        "Encapsulate",
         "Encrypt",
         "GenerateDataKey",
         "GenerateDataKeyPair",
@@ -173,13 +176,12 @@ class KeyService:
         by_grant = next((allowed.grant for allowed in trace.allowed if allowed.grant is not None), None)
         call = replace(call, by_grant=by_grant)
         keys = [target.key for target in trace.targets]
-        if rule.slow(call.input):
+        if is_slow(call.operation, call.input):
             loop = asyncio.get_running_loop()
             trace.outcome = await loop.run_in_executor(self._threads, rule.function, call, kms, *keys)
         else:
             trace.outcome = rule.function(call, kms, *keys)
-        if call.input.get("DryRun"):
-            raise would_have_succeeded()
+        stop_dry_run(call)
 
     def _authorize(self, rule: Rule, call: KmsCall, targets: Sequence[Target]) -> tuple[Allowed, ...]:
         """Why each right is there. Raises AccessDeniedException."""

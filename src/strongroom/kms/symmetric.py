@@ -13,14 +13,16 @@ from strongroom.aws.kms_errors import KmsError
 from strongroom.kms.asymmetric import rsa_decrypt, rsa_encrypt
 from strongroom.kms.blob import current_material, open_blob, parse_blob, seal_blob
 from strongroom.kms.call import Kms, KmsCall, Outcome
+from strongroom.kms.key_specs import SYMMETRIC
+from strongroom.kms.key_use import check_algorithm, check_usage, stop_dry_run
 from strongroom.kms.records import Key
 
-SYMMETRIC = "SYMMETRIC_DEFAULT"
+USAGE = "ENCRYPT_DECRYPT"
 _DATA_KEY_BYTES = {"AES_256": 32, "AES_128": 16}
 
 
 def generate_data_key(call: KmsCall, kms: Kms, key: Key) -> Outcome:
-    check_usage(call, kms, key)
+    check_usage(call, kms, key, USAGE)
     size = _data_key_size(call.input)
     plaintext = secrets.token_bytes(size)
     sealed = generate(call, kms, key, plaintext)
@@ -28,7 +30,7 @@ def generate_data_key(call: KmsCall, kms: Kms, key: Key) -> Outcome:
 
 
 def generate_data_key_without_plaintext(call: KmsCall, kms: Kms, key: Key) -> Outcome:
-    check_usage(call, kms, key)
+    check_usage(call, kms, key, USAGE)
     return generate(call, kms, key, secrets.token_bytes(_data_key_size(call.input)))
 
 
@@ -44,7 +46,7 @@ def generate(call: KmsCall, kms: Kms, key: Key, plaintext: bytes) -> Outcome:
 
 
 def encrypt(call: KmsCall, kms: Kms, key: Key) -> Outcome:
-    check_usage(call, kms, key)
+    check_usage(call, kms, key, USAGE)
     algorithm = call.input.get("EncryptionAlgorithm", SYMMETRIC)
     output = {"KeyId": kms.key_arn(key.key_id), "EncryptionAlgorithm": algorithm}
     blob, facts = _sealed(kms, key, call.input["Plaintext"], algorithm, call.input.get("EncryptionContext"))
@@ -53,10 +55,10 @@ def encrypt(call: KmsCall, kms: Kms, key: Key) -> Outcome:
 
 def decrypt(call: KmsCall, kms: Kms, key: Key) -> Outcome:
     """The key is the one that the blob names, or that the request named (operations.py)."""
-    check_usage(call, kms, key)
+    check_usage(call, kms, key, USAGE)
     algorithm = call.input.get("EncryptionAlgorithm", SYMMETRIC)
-    _check_algorithm(key, algorithm)
-    _stop_dry_run(call)
+    check_algorithm(key, algorithm)
+    stop_dry_run(call)
     plaintext, facts = _opened(call, kms, key, algorithm, call.input.get("EncryptionContext"))
     output = {"KeyId": kms.key_arn(key.key_id), "Plaintext": plaintext, "EncryptionAlgorithm": algorithm}
     if "keyMaterialId" in facts:
@@ -66,13 +68,13 @@ def decrypt(call: KmsCall, kms: Kms, key: Key) -> Outcome:
 
 def re_encrypt(call: KmsCall, kms: Kms, source: Key, destination: Key) -> Outcome:
     """The plaintext exists in here only, and goes when this returns."""
-    check_usage(call, kms, source)
-    check_usage(call, kms, destination)
+    check_usage(call, kms, source, USAGE)
+    check_usage(call, kms, destination, USAGE)
     opens = call.input.get("SourceEncryptionAlgorithm", SYMMETRIC)
     seals = call.input.get("DestinationEncryptionAlgorithm", SYMMETRIC)
-    _check_algorithm(source, opens)
-    _check_algorithm(destination, seals)
-    _stop_dry_run(call)
+    check_algorithm(source, opens)
+    check_algorithm(destination, seals)
+    stop_dry_run(call)
     plaintext, opened = _opened(call, kms, source, opens, call.input.get("SourceEncryptionContext"))
     blob, sealed = _sealed(kms, destination, plaintext, seals, call.input.get("DestinationEncryptionContext"))
     output = {
@@ -97,15 +99,6 @@ def generate_random(call: KmsCall, kms: Kms) -> Outcome:
     return Outcome(output={"Plaintext": secrets.token_bytes(size)})
 
 
-def check_usage(call: KmsCall, kms: Kms, key: Key, usage: str = "ENCRYPT_DECRYPT") -> None:
-    """Raises InvalidKeyUsageException for a key of another kind."""
-    if key.usage != usage or (call.operation.startswith("GenerateDataKey") and key.spec != SYMMETRIC):
-        raise KmsError(
-            "InvalidKeyUsageException",
-            f"{kms.key_arn(key.key_id)} key usage is {key.usage} which is not valid for {call.operation}.",
-        )
-
-
 def _data_key_size(input: Mapping[str, Any]) -> int:
     """Bytes. Raises ValidationException unless exactly one of the two ways to say it is used."""
     spec, size = input.get("KeySpec"), input.get("NumberOfBytes")
@@ -114,16 +107,11 @@ def _data_key_size(input: Mapping[str, Any]) -> int:
     return _DATA_KEY_BYTES[spec] if spec is not None else int(size or 0)
 
 
-def _check_algorithm(key: Key, algorithm: str) -> None:
-    if (key.spec == SYMMETRIC) != (algorithm == SYMMETRIC):
-        raise KmsError("InvalidKeyUsageException", f"Algorithm {algorithm} is incompatible with key spec {key.spec}.")
-
-
 def _sealed(
     kms: Kms, key: Key, plaintext: bytes, algorithm: str, context: Mapping[str, str] | None
 ) -> tuple[bytes, dict[str, str]]:
     """Ciphertext, and facts for the record."""
-    _check_algorithm(key, algorithm)
+    check_algorithm(key, algorithm)
     if key.spec != SYMMETRIC:
         _refuse_context(context)
         return rsa_encrypt(kms, key, plaintext, algorithm), {}
@@ -144,13 +132,3 @@ def _opened(
 def _refuse_context(context: Mapping[str, str] | None) -> None:
     if context:
         raise KmsError("ValidationException", "EncryptionContext is only valid for the SYMMETRIC_DEFAULT algorithm.")
-
-
-def _stop_dry_run(call: KmsCall) -> None:
-    """Before anything is opened: a dry run is about rights, and may come without a ciphertext."""
-    if call.input.get("DryRun"):
-        raise would_have_succeeded()
-
-
-def would_have_succeeded() -> KmsError:
-    return KmsError("DryRunOperationException", "The request would have succeeded, but the DryRun option is set.")
