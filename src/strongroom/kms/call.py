@@ -11,21 +11,18 @@ from typing import Any, Protocol
 
 from strongroom.identity.requester import Caller
 from strongroom.kms.clock import Moment
-from strongroom.kms.records import Grant, Key, Material
+from strongroom.kms.records import Key, Material
 from strongroom.kms.state import Change, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KmsCall:
-    """`input`: by the model's member names, shapes checked; blobs are bytes. `moment`: when it came. `by_grant`: the grant
-    without which it would not be allowed.
-    """
+    """`input`: by the model's member names, shapes checked; blobs are bytes. `moment`: when it came."""
 
     operation: str
     input: Mapping[str, Any] = field(repr=False)
     caller: Caller
     moment: Moment
-    by_grant: Grant | None = None
 
     @property
     def now_us(self) -> int:

@@ -59,8 +59,6 @@ def create_grant(call: KmsCall, kms: Kms, key: Key) -> Outcome:
             "1 validation error detected: Value null at 'granteePrincipal' failed to satisfy constraint: Member must not be null",
         )
     _check_operations(kms, key, grant)
-    if call.by_grant is not None:
-        _check_delegation(call.by_grant, grant)
     if grant.name and (same := _same(kms, key, grant)) is not None:
         return _granted(same, ())
     if sum(1 for _ in kms.state.grants_of(key.key_id)) >= MOST_GRANTS:
@@ -96,7 +94,6 @@ def list_retirable_grants(call: KmsCall, kms: Kms) -> Outcome:
 
 
 def retire_grant(call: KmsCall, kms: Kms, key: Key) -> Outcome:
-    """Whether the caller may is decided before (operations.py)."""
     grant = named_grant(call, kms)
     assert grant.key_id == key.key_id
     return Outcome(changes=(Remove("grant", grant.grant_id),), facts={"grantId": grant.grant_id})
@@ -121,11 +118,6 @@ def named_grant(call: KmsCall, kms: Kms) -> Grant:
     if grant is None:
         raise _no_such_grant(wanted)
     return grant
-
-
-def may_retire(grant: Grant, caller_arn: str) -> bool:
-    """The retiring principal, and a grantee whom the grant allows it; others need kms:RetireGrant."""
-    return caller_arn in (grant.retiring, grant.grantee if "RetireGrant" in grant.operations else None)
 
 
 def token_of(grant: Grant) -> str:
@@ -209,25 +201,6 @@ def _operations_of(key: Key) -> frozenset[str]:
     if key.spec == SYMMETRIC:
         return _OPERATIONS[key.usage] | _DATA_KEYS
     return _OPERATIONS[key.usage] | ({"GetPublicKey"} if not key.spec.startswith("HMAC") else set())
-
-
-def _check_delegation(parent: Grant, child: Grant) -> None:
-    """Who may create grants only by a grant gives away a part of it at most. Raises AccessDeniedException."""
-    wider = set(child.operations) - set(parent.operations)
-    if wider or not _at_least_as_strict(parent.constraints, child.constraints):
-        raise KmsError(
-            "AccessDeniedException",
-            "The grant would allow more than the grant that allows its creation.",
-        )
-
-
-def _at_least_as_strict(parent: GrantConstraints, child: GrantConstraints) -> bool:
-    if parent.equals is not None and child.equals != parent.equals:
-        return False
-    if parent.subset is not None:
-        demanded = {**(child.subset or {}), **(child.equals or {})}
-        return all(demanded.get(name) == value for name, value in parent.subset.items())
-    return True
 
 
 def _same(kms: Kms, key: Key, new: Grant) -> Grant | None:

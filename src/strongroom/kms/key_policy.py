@@ -7,6 +7,7 @@ still be able to change it afterwards (unless they bypass that check in so many 
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 from strongroom.aws.kms_errors import KmsError
@@ -64,7 +65,7 @@ def check_lockout(policy: Policy, call: KmsCall, kms: Kms, key: Key, *, user_id:
 
     Raises KmsError. Not to be called where BypassPolicyLockoutSafetyCheck is true.
     """
-    later = KmsCall(operation="PutKeyPolicy", input={}, caller=call.caller, now_us=call.now_us)
+    later = replace(call, operation="PutKeyPolicy", input={})
     request = policy_request(later, kms, key, action="kms:PutKeyPolicy", user_id=user_id)
     decision = evaluate_resource(policy, request)
     if decision.denied_by is not None or (decision.allowed_by is None and decision.delegated_by is None):

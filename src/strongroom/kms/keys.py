@@ -10,7 +10,7 @@ from strongroom.aws.kms_errors import KmsError
 from strongroom.kms.call import Kms, KmsCall, Outcome
 from strongroom.kms.key_specs import check_create, describe_algorithms, generate_material
 from strongroom.kms.paging import page
-from strongroom.kms.policies import default_policy, new_policy
+from strongroom.kms.policies import default_policy, with_policy
 from strongroom.kms.records import DeletionClock, Key, Material
 from strongroom.kms.state import Put
 from strongroom.kms.tags import new_tags
@@ -24,7 +24,6 @@ def create_key(call: KmsCall, kms: Kms) -> Outcome:
     """A key with its first material, or without any where that is to be imported. Durable before its id is known."""
     given = call.input
     kind = check_create(given)
-    policy = new_policy(call, kms, given["Policy"]) if given.get("Policy") is not None else default_policy(kms)
     if len(kms.state.keys) >= MOST_KEYS:
         raise KmsError("LimitExceededException", f"The account has reached its limit of {MOST_KEYS} keys.")
     key = Key(
@@ -34,9 +33,11 @@ def create_key(call: KmsCall, kms: Kms) -> Outcome:
         usage=kind.usage,
         origin=kind.origin,
         description=given.get("Description", ""),
-        policy=policy,
+        policy=default_policy(kms),
         tags=new_tags((), given.get("Tags") or []),
     )
+    if given.get("Policy") is not None:
+        key = with_policy(call, kms, key, given["Policy"])
     return _created(kms, key)
 
 

@@ -23,22 +23,18 @@ from strongroom.kms import (
     symmetric,
     tags,
 )
+from strongroom.kms.authorize import UNKNOWN_KEY_OF_CIPHERTEXT
 from strongroom.kms.blob import parse_blob
 from strongroom.kms.call import Kms, KmsCall, Outcome
 from strongroom.kms.key_ids import resolve
 from strongroom.kms.key_specs import SYMMETRIC
-from strongroom.kms.records import Key
-
-_HIDDEN = (
-    "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not"
-    " allowed to access."
-)
+from strongroom.kms.records import Grant, Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """`action`: without `kms:`. `context`: the encryption context that conditions look at. `refusal`: what a caller is
-    told who may not, in place of the truth. `may_already`: allowed without any policy (who retires a grant that names it).
+    told who may not, in place of the truth. `grant`: the one to be retired. `is_filter`: asked for by nobody's right.
     """
 
     key: Key
@@ -46,7 +42,8 @@ class Target:
     alias: str | None = None
     context: Mapping[str, str] = field(default_factory=dict)
     refusal: str | None = None
-    may_already: bool = False
+    grant: Grant | None = None
+    is_filter: bool = False
 
 
 Targets = Callable[[KmsCall, Kms], tuple[Target, ...]]
@@ -108,8 +105,8 @@ def _sealing_key(call: KmsCall, kms: Kms, member: str, algorithm: str) -> tuple[
     if given is None:
         key = kms.state.keys.get(parse_blob(blob).key_id)
         if key is None:
-            raise KmsError("AccessDeniedException", _HIDDEN)
-        return key, None, _HIDDEN
+            raise KmsError("AccessDeniedException", UNKNOWN_KEY_OF_CIPHERTEXT)
+        return key, None, UNKNOWN_KEY_OF_CIPHERTEXT
     named = resolve(kms, given, aliases=True)
     if named.key.spec != SYMMETRIC or parse_blob(blob).key_id != named.key.key_id:
         raise KmsError(
@@ -146,15 +143,14 @@ def _to_retire(call: KmsCall, kms: Kms) -> tuple[Target, ...]:
     if (given := call.input.get("KeyId")) is not None:
         resolve(kms, given, aliases=False)
     grant = grants.named_grant(call, kms)
-    allowed = grants.may_retire(grant, call.caller.arn)
-    return (Target(key=kms.state.keys[grant.key_id], action="RetireGrant", may_already=allowed),)
+    return (Target(key=kms.state.keys[grant.key_id], action="RetireGrant", grant=grant),)
 
 
 def _filtered(call: KmsCall, kms: Kms) -> tuple[Target, ...]:
     """ListAliases of one key: a filter, no use of the key."""
     if (given := call.input.get("KeyId")) is None:
         return ()
-    return (Target(key=resolve(kms, given, aliases=False).key, action="ListAliases", may_already=True),)
+    return (Target(key=resolve(kms, given, aliases=False).key, action="ListAliases", is_filter=True),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

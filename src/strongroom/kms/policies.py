@@ -6,8 +6,8 @@ from typing import Any
 from msgspec.structs import replace as changed
 
 from strongroom.aws.kms_errors import KmsError
-from strongroom.kms.authorize import check_key_policy, check_lockout
 from strongroom.kms.call import Kms, KmsCall, Outcome
+from strongroom.kms.key_policy import check_key_policy, check_lockout
 from strongroom.kms.records import Key
 from strongroom.kms.state import Put
 
@@ -22,7 +22,7 @@ def get_key_policy(call: KmsCall, kms: Kms, key: Key) -> Outcome:
 
 def put_key_policy(call: KmsCall, kms: Kms, key: Key) -> Outcome:
     _check_name(call)
-    return Outcome(changes=(Put(changed(key, policy=new_policy(call, kms, call.input["Policy"]))),))
+    return Outcome(changes=(Put(with_policy(call, kms, key, call.input["Policy"])),))
 
 
 def list_key_policies(call: KmsCall, kms: Kms, key: Key) -> Outcome:
@@ -30,12 +30,13 @@ def list_key_policies(call: KmsCall, kms: Kms, key: Key) -> Outcome:
     return Outcome(output={"PolicyNames": [DEFAULT_POLICY_NAME], "Truncated": False})
 
 
-def new_policy(call: KmsCall, kms: Kms, text: str) -> str:
-    """A policy that may be put, as given. Raises MalformedPolicyDocumentException, LimitExceededException."""
+def with_policy(call: KmsCall, kms: Kms, key: Key, text: str) -> Key:
+    """The key under a policy that may be put. Raises MalformedPolicyDocumentException, LimitExceededException."""
     policy = check_key_policy(text, principal_exists=kms.principal_exists)
+    key = changed(key, policy=text)
     if not call.input.get("BypassPolicyLockoutSafetyCheck"):
-        check_lockout(policy, call.caller, account_id=kms.account_id)
-    return text
+        check_lockout(policy, call, kms, key)
+    return key
 
 
 def default_policy(kms: Kms) -> str:

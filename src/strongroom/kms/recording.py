@@ -10,7 +10,7 @@ from typing import Any
 from strongroom.audit import event
 from strongroom.aws.kms_errors import KmsError
 from strongroom.identity.requester import Caller
-from strongroom.kms.authorize import Allowed
+from strongroom.kms.authorize import Permission
 from strongroom.kms.call import Kms, KmsCall, Outcome
 
 Event = Mapping[str, Any]
@@ -21,13 +21,13 @@ def call_event(
     call: KmsCall,
     key_ids: Iterable[str],
     *,
-    allowed: Iterable[Allowed],
+    allowed: Iterable[Permission],
     outcome: Outcome,
     error: KmsError | None,
 ) -> Event:
     """The record of one call, answered or refused. `key_ids`: of the keys that it named, as far as they were found."""
     additional: dict[str, Any] = {}
-    if reasons := [reason.text for reason in allowed]:
+    if reasons := [str(permission) for permission in allowed]:
         additional["authorizedBy"] = reasons
     if call.caller.requester.request_id:
         additional["s3RequestId"] = call.caller.requester.request_id

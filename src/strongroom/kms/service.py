@@ -10,7 +10,7 @@ This module knows no HTTP and no file. What an operation does is in its own modu
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from strongroom.audit.log import AuditUnavailable
@@ -19,7 +19,7 @@ from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Unavailable
 from strongroom.identity.policy import Policy
 from strongroom.identity.requester import Caller
-from strongroom.kms.authorize import Allowed, authorize, authorize_account
+from strongroom.kms.authorize import Permission, authorize, authorize_account, authorize_retirement
 from strongroom.kms.call import Kms, KmsCall, Outcome
 from strongroom.kms.grants import grant_of_token
 from strongroom.kms.key_ids import alias_of
@@ -89,7 +89,7 @@ class _Trace:
 
     call: KmsCall
     targets: tuple[Target, ...] = ()
-    allowed: tuple[Allowed, ...] = ()
+    allowed: tuple[Permission, ...] = ()
     outcome: Outcome = field(default_factory=Outcome)
     error: KmsError | None = None
     is_kept: bool = False
@@ -173,8 +173,6 @@ class KeyService:
         trace.allowed = self._authorize(rule, call, trace.targets)
         for target in trace.targets:
             check_state(call.operation, target.key, kms.key_arn(target.key.key_id))
-        by_grant = next((allowed.grant for allowed in trace.allowed if allowed.grant is not None), None)
-        call = replace(call, by_grant=by_grant)
         keys = [target.key for target in trace.targets]
         if is_slow(call.operation, call.input):
             loop = asyncio.get_running_loop()
@@ -183,20 +181,38 @@ class KeyService:
             trace.outcome = rule.function(call, kms, *keys)
         stop_dry_run(call)
 
-    def _authorize(self, rule: Rule, call: KmsCall, targets: Sequence[Target]) -> tuple[Allowed, ...]:
+    def _authorize(self, rule: Rule, call: KmsCall, targets: Sequence[Target]) -> tuple[Permission, ...]:
         """Why each right is there. Raises AccessDeniedException."""
-        if call.caller.is_service:
-            return ()
-        policies = self._policies_of(call.caller.arn)
+        kms = self._kms
+        policies = () if call.caller.is_service else self._policies_of(call.caller.arn)
         if policies is None:
             raise KmsError("AccessDeniedException", f"User: {call.caller.arn} does not exist.")
         allowed = []
         if rule.on_account:
-            allowed.append(authorize_account(call, self._kms, call.operation, policies))
+            alias = call.input.get("AliasName")
+            resource = "*" if alias is None else kms.alias_arn(alias)
+            allowed.append(authorize_account(call, kms, policies=policies, resource=resource))
             if call.operation == "CreateKey" and call.input.get("Tags"):
-                allowed.append(authorize_account(call, self._kms, "TagResource", policies))
-        asked = (target for target in targets if not target.may_already)
-        return (*allowed, *(authorize(call, self._kms, target, policies) for target in asked))
+                allowed.append(authorize_account(call, kms, policies=policies, action="kms:TagResource"))
+        on_same_key = targets[0].key == targets[1].key if call.operation == "ReEncrypt" else None
+        for target in targets:
+            if target.grant is not None:
+                allowed.append(authorize_retirement(call, kms, target.key, target.grant, policies=policies))
+            elif not target.is_filter:
+                allowed.append(
+                    authorize(
+                        call,
+                        kms,
+                        target.key,
+                        policies=policies,
+                        action=f"kms:{target.action}",
+                        encryption_context=target.context if call.operation != "CreateGrant" else None,
+                        request_alias=target.alias,
+                        on_same_key=on_same_key,
+                        refusal=target.refusal,
+                    )
+                )
+        return tuple(allowed)
 
     async def _make_managed_key(self, call: KmsCall) -> None:
         """A managed key exists from the first time that somebody names it; the store's, when the store does."""
