@@ -23,6 +23,7 @@ from strongroom.crypto.errors import IntegrityError
 from strongroom.crypto.kms_sealing import open_root, seal_root
 from strongroom.crypto.sealing import decode_master_key, fingerprint
 from strongroom.crypto.secret_key import SecretKey
+from strongroom.crypto.segments import KEY_SIZE
 from strongroom.database.private_file import NotPrivate, read_private
 
 KEY_VARIABLE = "STRONGROOM_KMS_ROOT_KEY"
@@ -231,9 +232,13 @@ def passphrase_key(passphrase: str, source: Passphrase) -> SecretKey:
     except UnicodeEncodeError:
         raise SlotError("the passphrase is no text") from None
     kdf = Argon2id(
-        salt=source.salt, length=32, iterations=source.iterations, lanes=source.lanes, memory_cost=source.memory_kib
+        salt=source.salt,
+        length=KEY_SIZE,
+        iterations=source.iterations,
+        lanes=source.lanes,
+        memory_cost=source.memory_kib,
     )
-    key = bytearray(32)
+    key = bytearray(KEY_SIZE)
     try:
         kdf.derive_into(secret, key)
     except MemoryError:
