@@ -1,60 +1,8 @@
-"""The key that a client brings with a request (SSE-C): held once, shown nowhere, wiped after use.
+"""The key that a client brings with a request (SSE-C): a secret key, wiped when the request has used it.
 
-CPython may have copied it on its way here (the header's text, base64's output); docs/threat-model.md names those
-copies. From here on there is one.
+docs/threat-model.md names the copies that CPython may have made of it on its way here.
 """
 
-from hmac import compare_digest
-from types import TracebackType
-from typing import NoReturn, Self, SupportsIndex
+from strongroom.crypto.secret_key import SecretKey
 
-from strongroom.crypto.segments import KEY_SIZE
-
-
-class CustomerKey:
-    """32 bytes in one bytearray, without a repr. A context manager that wipes them. Cannot be pickled or copied."""
-
-    __slots__ = ("_material", "_wiped")
-
-    def __init__(self, material: bytes | bytearray) -> None:
-        """Takes over a bytearray (the caller's is the one that is wiped), copies bytes. Raises ValueError for a length
-        other than 32.
-        """
-        if len(material) != KEY_SIZE:
-            raise ValueError(f"a customer key has {KEY_SIZE} bytes")
-        self._material = material if isinstance(material, bytearray) else bytearray(material)
-        self._wiped = False
-
-    @property
-    def material(self) -> bytearray:
-        """The key itself, to be handed to a derivation and not kept.
-
-        Raises ValueError once wiped: nothing may ever be sealed under a zero key.
-        """
-        if self._wiped:
-            raise ValueError("the customer key has been wiped")
-        return self._material
-
-    def same_as(self, other: "CustomerKey") -> bool:
-        """In constant time; there is no `==`, which would not be."""
-        return compare_digest(self.material, other.material)
-
-    def zero(self) -> None:
-        self._wiped = True
-        self._material[:] = bytes(KEY_SIZE)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.zero()
-
-    def __del__(self) -> None:
-        """A key that an error left unused is wiped all the same."""
-        if hasattr(self, "_material"):  # not where its length was refused
-            self.zero()
-
-    def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
-        raise TypeError("a customer key cannot be pickled or copied")
+CustomerKey = SecretKey

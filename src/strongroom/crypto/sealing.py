@@ -9,41 +9,46 @@ KeyMismatch means that the key, or what the value is bound to, is another one. K
 a ValueError: they are never hashed into shape.
 """
 
+from base64 import b64decode
 from os import urandom
 from string import printable
 
 from cryptography.hazmat.primitives.hashes import SHA512
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from strongroom.crypto.context import ctx, u8, u32
-from strongroom.crypto.errors import IntegrityError, UnknownFormat
+from strongroom.crypto.errors import IntegrityError
 from strongroom.crypto.rows import RowSealer
-from strongroom.crypto.segments import KEY_SIZE, ciphertext_size, open_sealed, seal
+from strongroom.crypto.segments import KEY_SIZE, open_sealed, seal
+from strongroom.crypto.stored_form import FORMAT as _FORMAT
+from strongroom.crypto.stored_form import ID_SIZE as _ID_SIZE
+from strongroom.crypto.stored_form import expand as _expand
+from strongroom.crypto.stored_form import message_of as _message
+from strongroom.crypto.stored_form import open_key as _open_key
+from strongroom.crypto.stored_form import require_key as _require_key
+from strongroom.crypto.stored_form import seal_key as _seal_key
 
 WHOLE_OBJECT = 2**32 - 1
 """In the place of a part number: the checksums are the whole object's."""
 
-_FORMAT = b"\x01"
-_ID_SIZE = 16
 _SALT_SIZE = 32
 _FINGERPRINT_SIZE = 16
-_SEALED_KEY_SIZE = ciphertext_size(KEY_SIZE)
 
 
 # --- keys
 
 
-def derive(secret: bytes, label: str, *fields: bytes) -> bytes:
+def derive(secret: bytes | bytearray, label: str, *fields: bytes) -> bytes:
     """A 32-byte key for one purpose: HKDF-Expand-SHA-512 (RFC 5869, 2.3). `secret`: 32 uniformly random bytes."""
     return _expand(secret, ctx(label, *fields), KEY_SIZE)
 
 
-def fingerprint(key: bytes, purpose: str) -> bytes:
+def fingerprint(key: bytes | bytearray, purpose: str) -> bytes:
     """16 bytes that name a key and tell nothing of it."""
     return _expand(key, ctx("fingerprint", purpose.encode("ascii")), _FINGERPRINT_SIZE)
 
 
-def check_master_key(key: bytes) -> None:
+def check_master_key(key: bytes | bytearray) -> None:
     """Raises ValueError for what cannot be 32 random bytes: another length, one byte repeated, a typed text."""
     if len(key) != KEY_SIZE:
         raise ValueError(f"a master key has {KEY_SIZE} bytes, this one has {len(key)}")
@@ -51,6 +56,16 @@ def check_master_key(key: bytes) -> None:
         raise ValueError("all bytes of the master key are equal")
     if set(key) <= set(printable.encode()):
         raise ValueError("the master key is printable text, not random bytes")
+
+
+def decode_master_key(text: bytes) -> bytes:
+    """A master key as people keep it: base64 of 32 random bytes. Raises ValueError, with the reason and nothing of it."""
+    try:
+        key = b64decode(text.strip(), validate=True)
+    except ValueError:
+        raise ValueError("it is not base64") from None
+    check_master_key(key)
+    return key
 
 
 def wrap_key(secret: bytes, bucket_id: bytes, version: int) -> bytes:
@@ -61,11 +76,6 @@ def wrap_key(secret: bytes, bucket_id: bytes, version: int) -> bytes:
 def row_key(secret: bytes, bucket_id: bytes, version: int) -> bytes:
     """The key of a bucket's `RowSealer`."""
     return derive(secret, "bucket-row", bucket_id, u32(version))
-
-
-def _expand(secret: bytes, info: bytes, length: int) -> bytes:
-    _require_key(secret)
-    return HKDFExpand(SHA512(), length, info).derive(secret)
 
 
 # --- bodies
@@ -187,31 +197,3 @@ def seal_row(sealer: RowSealer, version: int, ad: bytes, plaintext: bytes) -> by
 def open_row(sealer: RowSealer, version: int, ad: bytes, stored: bytes) -> bytes:
     """The row's plaintext."""
     return sealer.open(_message(stored, u32(version)), ad)
-
-
-# --- the stored form
-
-
-def _message(stored: bytes, names: bytes = b"") -> bytes:
-    """What follows the format byte and `names`, which must be there to the letter."""
-    if not stored.startswith(_FORMAT):
-        raise UnknownFormat(f"unknown format {stored[:1].hex() or '(nothing)'} of a sealed value")
-    if not stored.startswith(names, len(_FORMAT)):
-        raise IntegrityError("the sealed value names another key")
-    return stored[len(_FORMAT) + len(names) :]
-
-
-def _seal_key(key: bytes, context: bytes, secret: bytes) -> bytes:
-    _require_key(secret)
-    return seal(key, context, secret)
-
-
-def _open_key(key: bytes, context: bytes, message: bytes) -> bytes:
-    if len(message) != _SEALED_KEY_SIZE:
-        raise IntegrityError("a sealed key has another length")
-    return open_sealed(key, context, message)
-
-
-def _require_key(key: bytes | bytearray) -> None:
-    if len(key) != KEY_SIZE:
-        raise ValueError(f"a key has {KEY_SIZE} bytes")

@@ -98,7 +98,7 @@ def _offset(segment: int) -> int:
     return HEADER_SIZE + segment * _SEALED_SEGMENT_SIZE
 
 
-def seal(key: bytes, context: bytes, plaintext: bytes) -> bytes:
+def seal(key: bytes | bytearray, context: bytes, plaintext: bytes | bytearray) -> bytes:
     """A whole message, at once. `key`: 32 uniformly random bytes."""
     salt = urandom(_SALT_SIZE)
     aead, base_nonce, commitment = _message_keys(key, salt, context)
@@ -110,7 +110,7 @@ def seal(key: bytes, context: bytes, plaintext: bytes) -> bytes:
     return b"".join((salt, commitment, *segments))
 
 
-def open_sealed(key: bytes, context: bytes, message: bytes) -> bytes:
+def open_sealed(key: bytes | bytearray, context: bytes, message: bytes) -> bytes:
     """The plaintext of a whole message. Raises KeyMismatch (wrong key or context), else IntegrityError."""
     aead, base_nonce = _committed_keys(key, context, message[:HEADER_SIZE])
     try:
@@ -274,7 +274,7 @@ class SegmentReader:
         return plaintext
 
 
-def _message_keys(key: bytes, salt: bytes, context: bytes) -> tuple[AESGCM, int, bytes]:
+def _message_keys(key: bytes | bytearray, salt: bytes, context: bytes) -> tuple[AESGCM, int, bytes]:
     """The cipher, base nonce and commitment of one message ("Key derivation")."""
     if len(key) != KEY_SIZE:
         raise ValueError(f"a key has {KEY_SIZE} bytes")
@@ -284,7 +284,7 @@ def _message_keys(key: bytes, salt: bytes, context: bytes) -> tuple[AESGCM, int,
     return AESGCM(cipher_key), int.from_bytes(base_nonce, "big"), commitment
 
 
-def _committed_keys(key: bytes, context: bytes, header: bytes) -> tuple[AESGCM, int]:
+def _committed_keys(key: bytes | bytearray, context: bytes, header: bytes) -> tuple[AESGCM, int]:
     """The cipher and base nonce of a message whose header commits to this key and context: the first thing to check."""
     if len(header) != HEADER_SIZE:
         raise IntegrityError("the header is cut")

@@ -5,7 +5,12 @@ Keys, certificates and credentials are written this way. What is inside is none 
 
 import os
 import secrets
+import stat
 from pathlib import Path
+
+
+class NotPrivate(Exception):
+    """Others than the server's user can read the file. The text says what to do."""
 
 
 def write_private(path: Path, content: bytes, *, replace: bool = True) -> None:
@@ -33,6 +38,18 @@ def write_private(path: Path, content: bytes, *, replace: bool = True) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_directory(path.parent)
+
+
+def read_private(path: Path) -> bytes:
+    """The content of a file that is only the server's user's. A symbolic link is none.
+
+    Raises NotPrivate, and OSError: only FileNotFoundError means that there is no such file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
+            raise NotPrivate(f"{path} can be read by others: run `chmod 600 {path}`")
+        return file.read()
 
 
 def make_private_directory(path: Path) -> None:

@@ -6,14 +6,13 @@ one could not be read: only `create_key_file` makes one, and only first run and 
 """
 
 import base64
-import binascii
 import os
 import secrets
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from strongroom.crypto.sealing import check_master_key, fingerprint
+from strongroom.crypto.sealing import decode_master_key, fingerprint
 
 StoreKeyId = bytes
 StoreKeys = Mapping[StoreKeyId, bytes]
@@ -160,9 +159,6 @@ def load_credentials(environ: Mapping[str, str]) -> StoreKeys:
 
 def _decoded(text: bytes, where: str) -> bytes:
     try:
-        key = base64.b64decode(text.strip(), validate=True)
-        check_master_key(key)
-    except (binascii.Error, ValueError) as error:
-        reason = "it is not base64" if isinstance(error, binascii.Error) else str(error)
-        raise StoreKeyError(f"{where} holds no usable key: {reason}; wanted is base64 of 32 random bytes") from None
-    return key
+        return decode_master_key(text)
+    except ValueError as error:
+        raise StoreKeyError(f"{where} holds no usable key: {error}; wanted is base64 of 32 random bytes") from None

@@ -41,7 +41,9 @@ class Root(Protocol):
         ...
 
     def derive(self, label: str, *fields: bytes) -> bytes:
-        """A 32-byte key for one purpose, bound to the root's current version and this key service."""
+        """A 32-byte key for one purpose, of this key service alone: the same for its whole life, whatever root is in
+        force, so that imported material has the same id when it is imported again.
+        """
         ...
 
 
