@@ -155,6 +155,72 @@ def rotate_bucket_secrets(
     raise typer.Exit(run(data_dir, config, bucket=bucket, as_json=as_json))
 
 
+audit = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(audit, name="audit", help="Ask and verify the record of every use of a key.")
+
+
+@audit.command(name="verify", short_help="Is the audit log complete?")
+def audit_verify(
+    data_dir: DataDir,
+    public_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="What `audit key` printed once; default DIR/audit/public-key."),
+    ] = None,
+    first: Annotated[
+        int, typer.Option("--from", metavar="N", min=1, help="The first record, if older files were moved away.")
+    ] = 1,
+    as_json: Json = False,
+) -> None:
+    """Check every record of the audit log, their order, and the signed checkpoints. Works beside a running server.
+
+    Says up to which record the log is proved complete, and names the first record that is bad or missing. With --json
+    each line is a JSON value, and the last one sums up.
+
+    Exit code 0: sound; 1: damage; 2: it could not be found out, or no checkpoint proves it.
+    """
+    from strongroom.cli.audit import verify as run  # noqa: PLC0415
+
+    raise typer.Exit(run(data_dir, public_key=public_key, first=first, as_json=as_json))
+
+
+@audit.command(name="show", short_help="Who used which key, for which data, when?")
+def audit_show(
+    data_dir: DataDir,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Only uses of this key: an id, an ARN, or an alias as it was named."),
+    ] = None,
+    object: Annotated[
+        str | None, typer.Option(metavar="BUCKET/KEY", help="Only for this object, or its bucket's bucket key.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="2026-01-02T03:04:05Z, or how long ago: 2h, 7d.")
+    ] = None,
+    principal: Annotated[
+        str | None, typer.Option(metavar="WHO", help="A part of an ARN, a user name, an access key id.")
+    ] = None,
+    errors: Annotated[bool, typer.Option("--errors", help="Only what failed or was denied.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the events of the audit log, oldest first. Works beside a running server.
+
+    An object under a bucket key shows as "bucket key": such a use was for the bucket, and may have served any object in
+    it. With --json each line is a JSON object.
+    """
+    from strongroom.cli.audit import show_events as run  # noqa: PLC0415
+
+    shown = run(data_dir, key=key, object=object, since=since, principal=principal, errors_only=errors, as_json=as_json)
+    raise typer.Exit(shown)
+
+
+@audit.command(name="key")
+def audit_key(data_dir: DataDir) -> None:
+    """Print the public key that verifies the audit log. Keep it where the server can't change it."""
+    from strongroom.cli.audit import public_key as run  # noqa: PLC0415
+
+    raise typer.Exit(run(data_dir))
+
+
 @app.command()
 def version() -> None:
     """Say which version this is."""

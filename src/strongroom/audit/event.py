@@ -1,0 +1,285 @@
+"""The events of the audit log: plain dicts in CloudTrail's field names, made of plain arguments.
+
+Rules: what is in an event got there by its type. Bytes of every kind (plaintexts, ciphertexts, key material, messages,
+signatures) are dropped at any depth, whatever their member is called; so is everything that is not text, a number, a
+time, a list or a mapping of those. Tokens are text and are dropped by name. This module knows no operation but by the
+verb in its name, and no type of the key service.
+Source: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
+"""
+
+import json
+import math
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+EVENT_VERSION = "1.11"
+EVENT_SOURCE = "kms.amazonaws.com"
+MAX_EVENT_BYTES = 256 << 10  # CloudTrail's limit as well
+Event = dict[str, Any]
+
+_USER_AGENT_LENGTH, _MESSAGE_LENGTH = 1024, 8192  # characters
+_TOKENS = frozenset({"GrantToken", "GrantTokens", "ImportToken"})
+# The members of the KMS model that are maps: what stands below is the client's own, and kept letter by letter.
+_CONTEXTS = frozenset(
+    {
+        "EncryptionContext",
+        "SourceEncryptionContext",
+        "DestinationEncryptionContext",
+        "EncryptionContextEquals",
+        "EncryptionContextSubset",
+    }
+)
+_CHANGING = (
+    "Cancel",
+    "Connect",
+    "Create",
+    "Delete",
+    "Disable",
+    "Disconnect",
+    "Enable",
+    "Import",
+    "Put",
+    "Replicate",
+    "Retire",
+    "Revoke",
+    "Rotate",
+    "Schedule",
+    "Synchronize",
+    "Tag",
+    "Untag",
+    "Update",
+)
+_SCALARS = frozenset({str, int, bool})
+_QUICK = msgspec.json.Encoder(order="deterministic")
+_EXACT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+_DROPPED = object()
+
+
+def api_call(
+    *,
+    name: str,
+    region: str,
+    account_id: str,
+    time_us: int,
+    user_identity: Mapping[str, Any],
+    source_ip: str,
+    user_agent: str,
+    request_id: str,
+    request_parameters: Mapping[str, Any] | None,
+    response_elements: Mapping[str, Any] | None = None,
+    additional: Mapping[str, Any] | None = None,
+    key_arns: Sequence[str] = (),
+    error_code: str | None = None,
+    error_message: str | None = None,
+    read_only: bool | None = None,
+) -> Event:
+    """One request, answered or refused. `name`: the operation; `account_id`: whose log this is.
+
+    `user_identity`: of `user_identity` or `service_identity`. `request_parameters`: of the function of that name.
+    `additional`: `keyMaterialId`, `grantId`, `authorizedBy`, `s3RequestId` and whatever else explains the outcome.
+    `key_arns`: of the keys that were used, of ReEncrypt the source first. `read_only`: None lets the operation's verb
+    tell.
+    """
+    event = _event("AwsApiCall", name, region, account_id, time_us, key_arns, additional)
+    event |= {
+        "userIdentity": _plain(user_identity),
+        "sourceIPAddress": source_ip,
+        "userAgent": user_agent[:_USER_AGENT_LENGTH],
+        "requestParameters": None if request_parameters is None else _plain(request_parameters),
+        "responseElements": None if response_elements is None else _plain(response_elements),
+        "requestID": request_id,
+        "readOnly": is_read_only(name) if read_only is None else read_only,
+    }
+    if error_code is not None:
+        event |= {"errorCode": error_code, "errorMessage": (error_message or "")[:_MESSAGE_LENGTH]}
+    return event
+
+
+def service_event(
+    *,
+    name: str,
+    region: str,
+    account_id: str,
+    time_us: int,
+    details: Mapping[str, Any],
+    key_arns: Sequence[str] = (),
+    additional: Mapping[str, Any] | None = None,
+) -> Event:
+    """What the service did by itself (RotateKey, DeleteKey, ...). `details`: serviceEventDetails."""
+    event = _event("AwsServiceEvent", name, region, account_id, time_us, key_arns, additional)
+    return event | {
+        "userIdentity": service_identity(EVENT_SOURCE, account_id=account_id),
+        "sourceIPAddress": EVENT_SOURCE,
+        "userAgent": EVENT_SOURCE,
+        "requestParameters": None,
+        "responseElements": None,
+        "serviceEventDetails": _plain(details),
+        "readOnly": False,
+    }
+
+
+def user_identity(
+    *,
+    arn: str,
+    account_id: str,
+    access_key_id: str,
+    principal_id: str = "",
+    invoked_by: str | None = None,
+) -> dict[str, Any]:
+    """userIdentity of a person; type and userName follow from the ARN. `invoked_by`: the service that asked for them.
+    `principal_id`: the unique id, where the person has one.
+    """
+    resource = arn.split(":", 5)[-1]
+    identity: dict[str, Any] = {"arn": arn, "accountId": account_id, "accessKeyId": access_key_id}
+    if resource == "root":
+        identity |= {"type": "Root", "principalId": principal_id or account_id}
+    elif resource.startswith("user/"):
+        identity |= {"type": "IAMUser", "principalId": principal_id or arn, "userName": resource.rsplit("/", 1)[-1]}
+    elif resource.startswith("assumed-role/"):
+        identity |= {"type": "AssumedRole", "principalId": principal_id or arn}
+    else:
+        identity |= {"type": "AWSAccount", "principalId": principal_id or arn}
+    if invoked_by is not None:
+        identity["invokedBy"] = invoked_by
+    return identity
+
+
+def service_identity(invoked_by: str, *, account_id: str) -> dict[str, Any]:
+    """userIdentity of a service that acts for itself; `invoked_by` names it (`s3.amazonaws.com`)."""
+    return {"type": "AWSService", "accountId": account_id, "invokedBy": invoked_by}
+
+
+def request_parameters(input: Mapping[str, Any], *, drop: Iterable[str] = ()) -> dict[str, Any]:
+    """`input`, by the model's member names, as CloudTrail shows it: `keyId` for `KeyId`, encryption contexts in clear, no
+    bytes, no tokens, and no member named in `drop` (those that the model calls sensitive), at any depth.
+    """
+    shown = _plain(input, _TOKENS.union(drop), members=True)
+    assert isinstance(shown, dict)
+    return shown
+
+
+def is_read_only(operation: str) -> bool:
+    """As CloudTrail has it: cryptographic operations change nothing, so they are."""
+    return not operation.startswith(_CHANGING)
+
+
+def encode(event: Mapping[str, Any]) -> bytes:
+    """The one form of an event: compact JSON with sorted names, in ASCII, so that it holds every text that a client may
+    send, lone surrogates too, and never a line end.
+
+    An event above MAX_EVENT_BYTES goes without its longest parts, and says so. Raises TypeError or ValueError for what
+    JSON can't hold: bytes that somebody put in past the functions above are refused and not turned into text.
+    """
+    encoded = _json(event)
+    if len(encoded) <= MAX_EVENT_BYTES:
+        return encoded
+    shortened = dict(event)
+    for name in ("requestParameters", "responseElements", "additionalEventData"):
+        if shortened.get(name):
+            size = len(_json(shortened[name]))
+            shortened[name] = {"omitted": True, "originalSize": size, "reason": f"{name} too large"}
+    encoded = _json(shortened)
+    if len(encoded) > MAX_EVENT_BYTES:
+        raise ValueError("an event of this size is no event of ours")
+    return encoded
+
+
+def utc_text(time_us: int) -> str:
+    """`2026-01-02T03:04:05Z`."""
+    return _second(time_us // 1_000_000)
+
+
+@lru_cache(maxsize=16)  # many events fall into one second
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _event(
+    kind: str,
+    name: str,
+    region: str,
+    account_id: str,
+    time_us: int,
+    key_arns: Sequence[str],
+    additional: Mapping[str, Any] | None,
+) -> Event:
+    event: Event = {
+        "eventVersion": EVENT_VERSION,
+        "eventTime": utc_text(time_us),
+        "eventTimeMicroseconds": time_us,
+        "eventSource": EVENT_SOURCE,
+        "eventName": name,
+        "eventType": kind,
+        "eventID": str(uuid.uuid4()),
+        "awsRegion": region,
+        "recipientAccountId": account_id,
+        "managementEvent": True,
+        "eventCategory": "Management",
+        "resources": [{"accountId": arn.split(":")[4], "type": "AWS::KMS::Key", "ARN": arn} for arn in key_arns],
+    }
+    if additional:
+        event["additionalEventData"] = _plain(additional)
+    return event
+
+
+def _plain(value: object, drop: frozenset[str] = _TOKENS, *, members: bool = False) -> Any:
+    """What JSON can hold of `value`, or _DROPPED. `members`: names are the model's and become lowerCamel."""
+    kind = type(value)
+    if kind is str or value is None or kind is int or kind is bool:
+        return value
+    if kind is bytes:
+        return _DROPPED
+    if isinstance(value, dict | Mapping):
+        kept: Event = {}
+        for name, below in value.items():
+            if not isinstance(name, str) or name in drop:
+                continue
+            plain = _plain(below, drop, members=members and name not in _CONTEXTS)
+            if plain is not _DROPPED:
+                kept[name[:1].lower() + name[1:] if members else name] = plain
+        return kept
+    if isinstance(value, list | tuple):
+        items = (_plain(item, drop, members=members) for item in value)
+        return [item for item in items if item is not _DROPPED]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else _DROPPED
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(value, str):
+        return str(value)
+    return int(value) if isinstance(value, int) else _DROPPED
+
+
+def _json(event: Mapping[str, Any]) -> bytes:
+    """msgspec is several times as quick, but knows no lone surrogates, no large numbers and no ASCII."""
+    _check_plain(event)
+    try:
+        encoded = _QUICK.encode(event)
+    except (UnicodeEncodeError, OverflowError):
+        encoded = b""
+    return encoded if encoded and encoded.isascii() else _EXACT.encode(event).encode("ascii")
+
+
+def _check_plain(value: object) -> None:
+    """Raises TypeError for what is not JSON by its type: msgspec would write bytes as base64."""
+    kind = type(value)
+    if kind is dict:
+        assert isinstance(value, dict)
+        for below in value.values():
+            if type(below) is not str:
+                _check_plain(below)
+    elif kind is list:
+        assert isinstance(value, list)
+        for item in value:
+            _check_plain(item)
+    elif kind is float:
+        assert isinstance(value, float)
+        if not math.isfinite(value):
+            raise ValueError("JSON has no such number")
+    elif value is not None and kind not in _SCALARS:
+        raise TypeError(f"an event holds no {kind.__name__}")
