@@ -10,18 +10,23 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from strongroom.identity.requester import Caller
+from strongroom.kms.clock import Moment
 from strongroom.kms.records import Key, Material
 from strongroom.kms.state import Change, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KmsCall:
-    """`input`: by the model's member names, shapes checked; blobs are bytes. `now_us`: when it came."""
+    """`input`: by the model's member names, shapes checked; blobs are bytes. `moment`: when it came."""
 
     operation: str
     input: Mapping[str, Any] = field(repr=False)
     caller: Caller
-    now_us: int
+    moment: Moment
+
+    @property
+    def now_us(self) -> int:
+        return self.moment.us
 
 
 class Root(Protocol):
@@ -48,10 +53,15 @@ class Kms:
     account_id: str
     state: State
     root: Root
-    now_us: Callable[[], int]
+    principal_exists: Callable[[str], bool]
+    clock: Callable[[], Moment]
 
     def key_arn(self, key_id: str) -> str:
         return f"arn:aws:kms:{self.region}:{self.account_id}:key/{key_id}"
+
+    @property
+    def account_root(self) -> str:
+        return f"arn:aws:iam::{self.account_id}:root"
 
     def alias_arn(self, name: str) -> str:
         return f"arn:aws:kms:{self.region}:{self.account_id}:{name}"

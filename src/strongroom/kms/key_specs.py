@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -154,7 +154,7 @@ class KeyKind:
 
     spec: str
     usage: str
-    origin: str
+    origin: Literal["AWS_KMS", "EXTERNAL"]
 
 
 def check_create(input: Mapping[str, Any]) -> KeyKind:
@@ -183,7 +183,7 @@ def check_create(input: Mapping[str, Any]) -> KeyKind:
     check_available(name)
     if origin == "EXTERNAL" and not spec.importable:
         raise KmsError("UnsupportedOperationException", f"KeySpec {name} is not supported with Origin EXTERNAL.")
-    return KeyKind(spec=name, usage=usage, origin=origin)
+    return KeyKind(spec=name, usage=usage, origin="EXTERNAL" if origin == "EXTERNAL" else "AWS_KMS")
 
 
 def _refuse_elsewhere(input: Mapping[str, Any], origin: str) -> None:

@@ -21,6 +21,16 @@ class Rotation(Struct, frozen=True, kw_only=True, array_like=True):
     next_us: int
 
 
+class DeletionClock(Struct, frozen=True, kw_only=True, array_like=True):
+    """When a deletion was scheduled, by the clock that nobody sets: CLOCK_BOOTTIME of the boot `boot_id`. Whoever turns
+    the wall clock forward shortens no waiting window.
+    """
+
+    boot_id: str
+    boottime_us: int
+    window_us: int
+
+
 class Key(Struct, frozen=True, kw_only=True, array_like=True):
     """One KMS key (CMK): everything about it but its material. `key_id`: a UUID as text.
 
@@ -43,6 +53,7 @@ class Key(Struct, frozen=True, kw_only=True, array_like=True):
     enabled: bool = True
     available: bool = True
     deletion_us: int | None = None
+    deletion_clock: DeletionClock | None = None
     material_ids: tuple[bytes, ...] = ()
     pending_material_id: bytes | None = None
     rotation: Rotation | None = None
@@ -114,8 +125,18 @@ class Grant(Struct, frozen=True, kw_only=True, array_like=True):
     constraints: GrantConstraints = GrantConstraints()
 
 
-Record = Key | Material | Alias | Grant
-Kind = Literal["key", "material", "alias", "grant"]
+class LastUsage(Struct, frozen=True, kw_only=True, array_like=True):
+    """The last successful cryptographic use of a key (GetKeyLastUsage), written down now and then."""
+
+    key_id: str
+    operation: str
+    used_us: int
+    event_id: str
+    request_id: str
+
+
+Record = Key | Material | Alias | Grant | LastUsage
+Kind = Literal["key", "material", "alias", "grant", "usage"]
 
 
 def identity_of(record: Record) -> tuple[Kind, str, str]:
@@ -129,3 +150,5 @@ def identity_of(record: Record) -> tuple[Kind, str, str]:
             return "alias", record.name, record.target_key_id
         case Grant():
             return "grant", record.grant_id, record.key_id
+        case LastUsage():
+            return "usage", record.key_id, record.key_id

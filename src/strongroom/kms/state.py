@@ -8,7 +8,7 @@ are values; whoever has them made durable applies them here. This module opens n
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from strongroom.kms.records import Alias, Grant, Key, Kind, Material, Record, identity_of
+from strongroom.kms.records import Alias, Grant, Key, Kind, LastUsage, Material, Record, identity_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class State:
         self.materials: dict[bytes, Material] = {}
         self.aliases: dict[str, Alias] = {}
         self.grants: dict[str, Grant] = {}
+        self.usages: dict[str, LastUsage] = {}
         self._aliases_of: dict[str, dict[str, None]] = {}
         self._grants_of: dict[str, dict[str, None]] = {}
         self.apply(Put(record) for record in records)
@@ -74,6 +75,8 @@ class State:
             case Grant():
                 self.grants[record_id] = record
                 self._grants_of.setdefault(key_id, {})[record_id] = None
+            case LastUsage():
+                self.usages[record_id] = record
 
     def _remove(self, kind: Kind, record_id: str) -> None:
         match kind:
@@ -89,3 +92,5 @@ class State:
             case "grant":
                 grant = self.grants.pop(record_id)
                 self._grants_of.get(grant.key_id, {}).pop(record_id, None)
+            case "usage":
+                del self.usages[record_id]

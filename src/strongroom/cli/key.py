@@ -1,0 +1,176 @@
+"""`strongroom key ...`: what people do with keys, in the words of the KMS. Tables for people, `--json` for programs."""
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from strongroom.cli.key_client import key_id_of, with_kms
+from strongroom.cli.store_command import on_store
+from strongroom.config import Settings
+from strongroom.metadata.census import Usage, usage_of
+from strongroom.server import OpenStore
+
+
+def create(
+    client: Any, _: Settings, *, alias: str | None, description: str, spec: str, usage: str | None, as_json: bool
+) -> int:
+    given: dict[str, Any] = {"Description": description, "KeySpec": spec}
+    made = client.create_key(**given | ({"KeyUsage": usage} if usage else {}))["KeyMetadata"]
+    if alias is not None:
+        name = alias if alias.startswith("alias/") else f"alias/{alias}"
+        client.create_alias(AliasName=name, TargetKeyId=made["KeyId"])
+    return _tell(made, as_json, made["Arn"])
+
+
+def list_keys(client: Any, _: Settings, *, as_json: bool) -> int:
+    names: dict[str, list[str]] = {}
+    for page in client.get_paginator("list_aliases").paginate():
+        for alias in page["Aliases"]:
+            names.setdefault(alias.get("TargetKeyId", ""), []).append(alias["AliasName"])
+    pages = client.get_paginator("list_keys").paginate()
+    described = [
+        client.describe_key(KeyId=key["KeyId"])["KeyMetadata"] | {"Aliases": names.get(key["KeyId"], [])}
+        for page in pages
+        for key in page["Keys"]
+    ]
+    if as_json:
+        for key in described:
+            print(_json(key))
+        return 0
+    table = Table("key", "aliases", "state", "spec", "made", "description")
+    for key in sorted(described, key=lambda key: key["CreationDate"]):
+        created = key["CreationDate"].strftime("%Y-%m-%d")
+        table.add_row(
+            key["KeyId"], "\n".join(key["Aliases"]), key["KeyState"], key["KeySpec"], created, key["Description"]
+        )
+    _print(table)
+    return 0
+
+
+def describe(client: Any, _: Settings, *, key: str, as_json: bool) -> int:
+    told = client.describe_key(KeyId=key)["KeyMetadata"]
+    if told["KeySpec"] == "SYMMETRIC_DEFAULT" and told["Origin"] == "AWS_KMS":
+        rotation = client.get_key_rotation_status(KeyId=told["KeyId"])
+        told |= {name: rotation[name] for name in ("KeyRotationEnabled", "NextRotationDate") if name in rotation}
+    return _tell(told, as_json)
+
+
+def rotate(client: Any, _: Settings, *, key: str, as_json: bool) -> int:
+    key_id = key_id_of(client, key)
+    client.rotate_key_on_demand(KeyId=key_id)
+    material = client.describe_key(KeyId=key_id)["KeyMetadata"]["CurrentKeyMaterialId"]
+    text = f"{key_id} has a new material, {material}. Everything sealed before still opens."
+    return _tell({"KeyId": key_id, "CurrentKeyMaterialId": material}, as_json, text)
+
+
+def enable(client: Any, _: Settings, *, key: str) -> int:
+    client.enable_key(KeyId=key_id_of(client, key))
+    return 0
+
+
+def disable(client: Any, _: Settings, *, key: str) -> int:
+    client.disable_key(KeyId=key_id_of(client, key))
+    return 0
+
+
+def schedule_deletion(client: Any, _: Settings, *, key: str, days: int, as_json: bool) -> int:
+    told = client.schedule_key_deletion(KeyId=key_id_of(client, key), PendingWindowInDays=days)
+    told.pop("ResponseMetadata")
+    text = (
+        f"{told['KeyId']} opens nothing from now on, and is deleted on {_text(told['DeletionDate'])}."
+        f" Until then: strongroom key cancel-deletion {key}"
+    )
+    return _tell(told, as_json, text)
+
+
+def cancel_deletion(client: Any, _: Settings, *, key: str) -> int:
+    client.cancel_key_deletion(KeyId=key_id_of(client, key))
+    print(f"The key stays, disabled. To have it used again: strongroom key enable {key}")
+    return 0
+
+
+def get_policy(client: Any, _: Settings, *, key: str) -> int:
+    print(client.get_key_policy(KeyId=key_id_of(client, key))["Policy"])
+    return 0
+
+
+def put_policy(client: Any, _: Settings, *, key: str, file: Path) -> int:
+    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    client.put_key_policy(KeyId=key_id_of(client, key), Policy=text)
+    return 0
+
+
+def usage(data_dir: Path, config_file: Path | None, endpoint_url: str | None, *, key: str, as_json: bool) -> int:
+    """The census of one key. Which key an alias names is the KMS's to say; what hangs on it stands in the index."""
+
+    def work(client: Any, _: Settings) -> int:
+        arn = client.describe_key(KeyId=key)["KeyMetadata"]["Arn"]
+
+        async def count(store: OpenStore) -> int:
+            return _tell_usage(await usage_of(store.database, arn), as_json)
+
+        return on_store(data_dir, config_file, count)
+
+    return with_kms(data_dir, config_file, endpoint_url, work)
+
+
+def _tell_usage(found: Usage, as_json: bool) -> int:
+    if as_json:
+        print(_json(found.as_json()))
+        return 0
+    table = Table(
+        "material", "objects", "bytes", "of them by bucket keys", "bucket keys", "uploads", title=found.key_arn
+    )
+    for row in found.materials:
+        table.add_row(
+            row.material_id.hex() if row.material_id else "not told",
+            f"{row.objects:,}",
+            f"{row.bytes:,}",
+            f"{row.objects_by_bucket_key:,}",
+            f"{row.bucket_keys:,}",
+            f"{row.uploads:,}",
+        )
+    _print(table)
+    return 0
+
+
+def _tell(told: Mapping[str, Any], as_json: bool, text: str | None = None) -> int:
+    if as_json:
+        print(_json(told))
+    elif text is not None:
+        print(text)
+    else:
+        for name, value in told.items():
+            if value != []:
+                print(f"{name:<24} {_text(value)}")
+    return 0
+
+
+def _text(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%SZ")
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, default=_json_value, sort_keys=True)
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(type(value).__name__)
+
+
+def _print(table: Table) -> None:
+    """As wide as the terminal; as wide as it takes where nobody looks."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=240)
+    console.print(table)

@@ -1,0 +1,336 @@
+"""The key service: every call goes through here, in one order, and none leaves without its record.
+
+Find the keys that a call names, judge whether the caller may, look at the state of the keys, do it; make what it changes
+durable, write the record of the call, and only then answer. Whatever fails on the way is recorded as well. Calls that
+change something are done one after the other; the others run between them, each on the state as it finds it.
+
+This module knows no HTTP and no file. What an operation does is in its own module (operations.py).
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from strongroom.audit.log import AuditUnavailable
+from strongroom.aws.kms_errors import KmsError
+from strongroom.crypto.errors import IntegrityError
+from strongroom.database.database import Unavailable
+from strongroom.identity.policy import Policy
+from strongroom.identity.requester import Caller
+from strongroom.kms.authorize import Permission, authorize, authorize_account, authorize_retirement
+from strongroom.kms.call import Kms, KmsCall, Outcome
+from strongroom.kms.grants import grant_of_token
+from strongroom.kms.key_ids import alias_of
+from strongroom.kms.key_specs import is_slow
+from strongroom.kms.key_states import check_state
+from strongroom.kms.key_use import stop_dry_run
+from strongroom.kms.maintenance import first_due
+from strongroom.kms.managed_keys import S3_ALIAS, STORE_ALIAS, managed_key
+from strongroom.kms.operations import RULES, Rule, Target
+from strongroom.kms.recording import Event, call_event, service_event
+from strongroom.kms.records import LastUsage
+from strongroom.kms.state import Change, Put
+from strongroom.observe import log
+from strongroom.observe.metrics import count_integrity_error
+
+# What a service may ask, for itself or for a person: what an object's key needs, and nothing that manages keys.
+SERVICE_OPERATIONS = frozenset({"Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncrypt"})
+_MAKES_MANAGED_KEYS = SERVICE_OPERATIONS | {"GenerateDataKeyWithoutPlaintext"}
+_OBJECT = "aws:s3:arn"
+# Operations that GetKeyLastUsage speaks of (KeyLastUsageTrackingOperation in the model).
+_USES = frozenset(
+    {
+        "Decapsulate",
+        "Decrypt",
+        "DeriveSharedSecret",
+        "Encapsulate",
+        "Encrypt",
+        "GenerateDataKey",
+        "GenerateDataKeyPair",
+        "GenerateDataKeyPairWithoutPlaintext",
+        "GenerateDataKeyWithoutPlaintext",
+        "GenerateMac",
+        "ReEncrypt",
+        "Sign",
+        "Verify",
+        "VerifyMac",
+    }
+)
+_TICK = 30.0  # seconds between two looks at what is due
+
+
+class Durable(Protocol):
+    """What the service asks of its store (kms/store.py)."""
+
+    async def commit(self, changes: Sequence[Change], events: Sequence[Event] = ()) -> int:
+        """All of it durable, or nothing; the number of the state after it. Raises Unavailable."""
+        ...
+
+
+class Log(Protocol):
+    """What it asks of the record (audit/log.py)."""
+
+    async def append(self, event: Event) -> object:
+        """Returns when the record is durable. Raises AuditUnavailable."""
+        ...
+
+
+PoliciesOf = Callable[[str], tuple[Policy, ...] | None]
+"""The identity policies of a principal's ARN; None where nobody has it."""
+
+
+@dataclass(slots=True)
+class _Trace:
+    """What the record of a call will say, as far as the call has come. `is_kept`: it went into the store with the changes
+    that it tells of, and from there reaches the log.
+    """
+
+    call: KmsCall
+    targets: tuple[Target, ...] = ()
+    allowed: tuple[Permission, ...] = ()
+    outcome: Outcome = field(default_factory=Outcome)
+    error: KmsError | None = None
+    is_kept: bool = False
+
+
+class KeyService:
+    def __init__(self, kms: Kms, store: Durable, record: Log, *, policies_of: PoliciesOf, threads: Executor) -> None:
+        """`kms.state` is this service's alone to change. `threads`: for what takes long (RSA keys)."""
+        self._kms = kms
+        self._store = store
+        self._record = record
+        self._policies_of = policies_of
+        self._threads = threads
+        self._changing = asyncio.Lock()
+        self._recording = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._unrecorded: list[Event] = []
+        self._used: set[str] = set()
+
+    async def answer(self, operation: str, input: Mapping[str, Any], caller: Caller) -> Mapping[str, Any]:
+        """The output of one call, its record durable. Raises KmsError, whose record is durable as well."""
+        trace = _Trace(KmsCall(operation=operation, input=input, caller=caller, moment=self._kms.clock()))
+        try:
+            await self._catch_up()
+            rule = _rule(operation)
+            _refuse_attestation(input)
+            _check_tokens(input)
+            await self._make_managed_key(trace.call)
+            if rule.mutates:
+                await self._to_its_end(self._change(rule, trace))
+            else:
+                await self._decide(rule, trace)
+        except KmsError as error:
+            trace.error = error
+        except IntegrityError as error:
+            count_integrity_error()
+            log.failure("A key could not be opened", error, operation=operation)
+            trace.error = KmsError("KMSInternalException", "The service can't process the request.", reason=str(error))
+        except Unavailable as error:
+            trace.error = KmsError("KMSInternalException", "The service can't process the request.", reason=str(error))
+        if not trace.is_kept:
+            await self._append(self._event(trace))
+        if trace.error is not None:
+            raise trace.error
+        self._note_use(trace)
+        return trace.outcome.output
+
+    async def refused(self, event: Event) -> None:
+        """The record of a call that was refused before it came here, by somebody who is known (a wrong signature)."""
+        await self._append(event)
+
+    async def maintain(self) -> None:
+        """Rotate, delete and expire what is due, for ever. Never returns."""
+        while True:
+            while await self._do_first_due():
+                pass
+            await self._write_usage()
+            await asyncio.sleep(_TICK)
+
+    # --- one call
+
+    async def _change(self, rule: Rule, trace: _Trace) -> None:
+        """Alone: nothing of it shows before it is durable, together with its record."""
+        async with self._changing:
+            await self._decide(rule, trace)
+            if trace.outcome.changes:
+                await self._commit(trace.outcome.changes, self._event(trace), trace)
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
+        """A client that goes away must not leave memory and store apart."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(task)
+
+    async def _decide(self, rule: Rule, trace: _Trace) -> None:
+        """What the call comes to, nothing being changed yet. Raises KmsError."""
+        kms, call = self._kms, trace.call
+        trace.targets = rule.targets(call, kms)
+        _check_service(call, trace.targets)
+        trace.allowed = self._authorize(rule, call, trace.targets)
+        for target in trace.targets:
+            check_state(call.operation, target.key, kms.key_arn(target.key.key_id))
+        keys = [target.key for target in trace.targets]
+        if is_slow(call.operation, call.input):
+            loop = asyncio.get_running_loop()
+            trace.outcome = await loop.run_in_executor(self._threads, rule.function, call, kms, *keys)
+        else:
+            trace.outcome = rule.function(call, kms, *keys)
+        stop_dry_run(call)
+
+    def _authorize(self, rule: Rule, call: KmsCall, targets: Sequence[Target]) -> tuple[Permission, ...]:
+        """Why each right is there. Raises AccessDeniedException."""
+        kms = self._kms
+        policies = () if call.caller.is_service else self._policies_of(call.caller.arn)
+        if policies is None:
+            raise KmsError("AccessDeniedException", f"User: {call.caller.arn} does not exist.")
+        allowed = []
+        if rule.on_account:
+            alias = call.input.get("AliasName")
+            resource = "*" if alias is None else kms.alias_arn(alias)
+            allowed.append(authorize_account(call, kms, policies=policies, resource=resource))
+            if call.operation == "CreateKey" and call.input.get("Tags"):
+                allowed.append(authorize_account(call, kms, policies=policies, action="kms:TagResource"))
+        on_same_key = targets[0].key == targets[1].key if call.operation == "ReEncrypt" else None
+        for target in targets:
+            if target.grant is not None:
+                allowed.append(authorize_retirement(call, kms, target.key, target.grant, policies=policies))
+            elif not target.is_filter:
+                allowed.append(
+                    authorize(
+                        call,
+                        kms,
+                        target.key,
+                        policies=policies,
+                        action=f"kms:{target.action}",
+                        encryption_context=target.context if call.operation != "CreateGrant" else None,
+                        request_alias=target.alias,
+                        on_same_key=on_same_key,
+                        refusal=target.refusal,
+                    )
+                )
+        return tuple(allowed)
+
+    async def _make_managed_key(self, call: KmsCall) -> None:
+        """A managed key exists from the first time that somebody names it; the store's, when the store does."""
+        if call.operation not in _MAKES_MANAGED_KEYS:
+            return
+        given = call.input.get("KeyId") or call.input.get("DestinationKeyId")
+        alias = alias_of(self._kms, given) if given is not None else None
+        if alias not in (S3_ALIAS, STORE_ALIAS) or (alias == STORE_ALIAS and not call.caller.is_service):
+            return
+        if alias in self._kms.state.aliases:
+            return
+        await self._to_its_end(self._create_managed_key(alias))
+
+    async def _create_managed_key(self, alias: str) -> None:
+        async with self._changing:
+            if alias not in self._kms.state.aliases:
+                key, changes = managed_key(self._kms, alias)
+                await self._commit(changes, service_event(self._kms, "CreateKey", key.key_id, {"aliasName": alias}))
+
+    # --- changes and records
+
+    async def _commit(self, changes: Sequence[Change], event: Event, trace: _Trace | None = None) -> None:
+        """Durable with its event, then true, then recorded. Only under the lock. Raises Unavailable, KmsError."""
+        await self._store.commit(changes, [event])
+        self._kms.state.apply(changes)
+        self._unrecorded.append(event)
+        if trace is not None:
+            trace.is_kept = True
+        await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        """Changes whose record could not be written come first: until it is, nothing is answered. Raises KmsError."""
+        if not self._unrecorded:
+            return
+        async with self._recording:
+            while self._unrecorded:
+                await self._append(self._unrecorded[0])
+                del self._unrecorded[0]
+
+    async def _append(self, event: Event) -> None:
+        try:
+            await self._record.append(event)
+        except AuditUnavailable as error:
+            raise KmsError(
+                "KMSInternalException", "The service can't record the request.", reason=str(error)
+            ) from error
+
+    def _event(self, trace: _Trace) -> Event:
+        return call_event(
+            self._kms,
+            trace.call,
+            [target.key.key_id for target in trace.targets],
+            allowed=trace.allowed,
+            outcome=trace.outcome,
+            error=trace.error,
+        )
+
+    # --- by itself
+
+    async def _do_first_due(self) -> bool:
+        async with self._changing:
+            due = first_due(self._kms, self._kms.clock())
+            if due is None:
+                return False
+            await self._commit(due.changes, service_event(self._kms, due.event, due.key_id, due.facts))
+            return True
+
+    def _note_use(self, trace: _Trace) -> None:
+        """In memory; written down by `_write_usage`, since an fsync for each use would halve what the service can do."""
+        if trace.call.operation not in _USES:
+            return
+        for target in trace.targets:
+            used = LastUsage(
+                key_id=target.key.key_id,
+                operation=trace.call.operation,
+                used_us=trace.call.now_us,
+                event_id="",
+                request_id=trace.call.caller.request_id,
+            )
+            self._kms.state.apply((Put(used),))
+            self._used.add(target.key.key_id)
+
+    async def _write_usage(self) -> None:
+        if not self._used:
+            return
+        async with self._changing:
+            used, self._used = self._used, set()
+            usages = self._kms.state.usages
+            await self._store.commit([Put(usages[key_id]) for key_id in used if key_id in usages])
+
+
+def _rule(operation: str) -> Rule:
+    if operation not in RULES:
+        raise KmsError("UnsupportedOperationException", f"{operation} is not supported.")
+    return RULES[operation]
+
+
+def _refuse_attestation(input: Mapping[str, Any]) -> None:
+    """Who asks for an answer to an enclave must not get one in clear."""
+    if input.get("Recipient") is not None:
+        raise KmsError("UnsupportedOperationException", "Recipient is not supported: there are no enclaves here.")
+
+
+def _check_tokens(input: Mapping[str, Any]) -> None:
+    for token in input.get("GrantTokens") or ():
+        grant_of_token(token)
+
+
+def _check_service(call: KmsCall, targets: Sequence[Target]) -> None:
+    """The credential of S3 is good for objects' keys and for the store key, whoever got hold of it."""
+    if not call.caller.is_service and call.caller.via_service is None:
+        return
+    allowed = call.operation in SERVICE_OPERATIONS and all(
+        target.key.service == call.caller.is_service and (call.operation == "DescribeKey" or _OBJECT in target.context)
+        for target in targets
+    )
+    if not allowed:
+        raise KmsError(
+            "AccessDeniedException",
+            f"The service is not authorized to perform: kms:{call.operation} in this way.",
+        )
