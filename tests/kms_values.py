@@ -13,6 +13,7 @@ from strongroom.crypto.segments import open_sealed, seal
 from strongroom.identity.requester import Caller, Requester
 from strongroom.identity.root import Principal
 from strongroom.kms.call import Kms, KmsCall, Outcome
+from strongroom.kms.clock import Moment
 from strongroom.kms.key_specs import SPECS, generate_material
 from strongroom.kms.records import Key, Material
 from strongroom.kms.state import Put, State
@@ -46,7 +47,18 @@ def _place(key: Key, material_id: bytes) -> bytes:
 
 
 def new_kms() -> Kms:
-    return Kms(region=REGION, account_id=ACCOUNT, state=State(), root=SmallRoot(), now_us=lambda: NOW_US)
+    return Kms(
+        region=REGION,
+        account_id=ACCOUNT,
+        state=State(),
+        root=SmallRoot(),
+        principal_exists=set().__contains__,
+        clock=lambda: moment(NOW_US),
+    )
+
+
+def moment(us: int) -> Moment:
+    return Moment(us=us, boot_id="tests", boottime_us=us - NOW_US + HOUR_US)
 
 
 def add_key(kms: Kms, spec: str, usage: str, *, origin: Any = "AWS_KMS") -> Key:
@@ -100,7 +112,7 @@ def call(operation: str, *, now_us: int = NOW_US, **members: Any) -> KmsCall:
         request_id="",
     )
     return KmsCall(
-        operation=operation, input=members, caller=Caller(requester=requester, request_id="r"), now_us=now_us
+        operation=operation, input=members, caller=Caller(requester=requester, request_id="r"), moment=moment(now_us)
     )
 
 
