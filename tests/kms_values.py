@@ -13,7 +13,8 @@ from strongroom.crypto.segments import open_sealed, seal
 from strongroom.identity.requester import Caller, Requester
 from strongroom.identity.root import Principal
 from strongroom.kms.call import Kms, KmsCall, Outcome
-from strongroom.kms.key_specs import generate_material
+from strongroom.kms.clock import Moment
+from strongroom.kms.key_specs import SPECS, generate_material
 from strongroom.kms.records import Key, Material
 from strongroom.kms.state import Put, State
 
@@ -46,7 +47,18 @@ def _place(key: Key, material_id: bytes) -> bytes:
 
 
 def new_kms() -> Kms:
-    return Kms(region=REGION, account_id=ACCOUNT, state=State(), root=SmallRoot(), now_us=lambda: NOW_US)
+    return Kms(
+        region=REGION,
+        account_id=ACCOUNT,
+        state=State(),
+        root=SmallRoot(),
+        principal_exists=set().__contains__,
+        clock=lambda: moment(NOW_US),
+    )
+
+
+def moment(us: int) -> Moment:
+    return Moment(us=us, boot_id="tests", boottime_us=us - NOW_US + HOUR_US)
 
 
 def add_key(kms: Kms, spec: str, usage: str, *, origin: Any = "AWS_KMS") -> Key:
@@ -55,7 +67,7 @@ def add_key(kms: Kms, spec: str, usage: str, *, origin: Any = "AWS_KMS") -> Key:
         key_id=str(uuid.uuid4()), created_us=NOW_US, spec=spec, usage=usage, origin=origin, policy="{}", available=False
     )
     if origin == "AWS_KMS":
-        secret, public_key = _material_of(spec)
+        secret, public_key = _shared_material(spec) if SPECS[spec].slow else generate_material(spec)
         material_id = os.urandom(32)
         key = Key(
             key_id=key.key_id,
@@ -85,7 +97,7 @@ def add_key(kms: Kms, spec: str, usage: str, *, origin: Any = "AWS_KMS") -> Key:
 
 
 @cache
-def _material_of(spec: str) -> tuple[bytes, bytes]:
+def _shared_material(spec: str) -> tuple[bytes, bytes]:
     """RSA keys take long to make: the tests of a process share one of each kind."""
     return generate_material(spec)
 
@@ -100,7 +112,7 @@ def call(operation: str, *, now_us: int = NOW_US, **members: Any) -> KmsCall:
         request_id="",
     )
     return KmsCall(
-        operation=operation, input=members, caller=Caller(requester=requester, request_id="r"), now_us=now_us
+        operation=operation, input=members, caller=Caller(requester=requester, request_id="r"), moment=moment(now_us)
     )
 
 

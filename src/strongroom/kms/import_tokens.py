@@ -2,8 +2,7 @@
 
 A token is the wrapping private key, sealed for the one KMS key it was asked for, with its algorithm and its end; who
 comes back with it gives us the key to open what they wrapped. So any number of them are valid side by side, none is
-stored, and an abandoned one leaves nothing behind. What seals them is derived from the root's current version: rotating
-the root ends all tokens early (InvalidImportTokenException; one asks for a new one).
+stored, and an abandoned one leaves nothing behind. Each has its end inside, for what seals them lasts longer.
 
 Stored form: 01 || Cobblestone message under derive("import-token", key id), context `kms/import-token`.
 """

@@ -6,13 +6,12 @@ key may have many materials: the first one, and those that RotateKeyOnDemand mad
 while one of them is not here the whole key is PendingImport until the same bytes come back. One more may wait for its
 rotation; it belongs to the key only then, so that deleting it leaves nothing.
 
-A material's id is HMAC-SHA-256 over key id and material, under a random key of this KMS key's own that is in its sealed
-record. So the same material has the same id whenever it comes back, after the material itself was deleted and after the
-root was rotated; and an id, which anybody may see, confirms no guess of a weak material.
+A material's id is HMAC-SHA-256 over key id and material, under a key that this service derives for its whole life
+(`Root.derive`). So the same material has the same id whenever it comes back, after the material itself was deleted and
+after the root was rotated; and an id, which anybody may see, confirms no guess of a weak material.
 """
 
 import hmac
-import secrets
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -68,8 +67,7 @@ def import_key_material(call: KmsCall, kms: Kms, key: Key) -> Outcome:
     valid_to_us = _valid_to(call)
     unwrapping = import_tokens.redeem(kms, key, call.input["ImportToken"], call.now_us)
     plaintext, public_key = _check_material(key, unwrapping.unwrap(call.input["EncryptedKeyMaterial"]))
-    key = key if key.material_id_key else replace(key, material_id_key=secrets.token_bytes(32))
-    material_id = _material_id(key, plaintext)
+    material_id = _material_id(kms, key, plaintext)
     if is_new:
         _check_new(kms, key, material_id)
         material = Material(material_id=material_id, key_id=key.key_id, created_us=call.now_us, sealed=b"")
@@ -83,7 +81,7 @@ def import_key_material(call: KmsCall, kms: Kms, key: Key) -> Outcome:
         expires=valid_to_us is not None,
         valid_to_us=valid_to_us,
     )
-    return _outcome(kms, key, material_id, (Put(material), Put(_key_with(kms.state, key, material_id))))
+    return _outcome(kms, key, material_id, (Put(material), Put(_key_with(kms.state, key, material_id, call.now_us))))
 
 
 def _is_new(input: Mapping[str, Any], key: Key) -> bool:
@@ -138,9 +136,9 @@ def _check_material(key: Key, plaintext: bytes) -> tuple[bytes, bytes]:
     return private_der(pair), public_der(pair)
 
 
-def _material_id(key: Key, plaintext: bytes) -> bytes:
+def _material_id(kms: Kms, key: Key, plaintext: bytes) -> bytes:
     key_id = uuid.UUID(key.key_id).bytes
-    return hmac.digest(key.material_id_key, ctx("kms/material-id", key_id, plaintext), "sha256")
+    return hmac.digest(kms.root.derive("imported-material-id"), ctx("kms/material-id", key_id, plaintext), "sha256")
 
 
 def _check_new(kms: Kms, key: Key, material_id: bytes) -> None:
@@ -164,14 +162,14 @@ def _existing(call: KmsCall, kms: Kms, key: Key, material_id: bytes) -> Material
     return kms.state.materials[material_id]
 
 
-def _key_with(state: State, key: Key, material_id: bytes) -> Key:
+def _key_with(state: State, key: Key, material_id: bytes, now_us: int) -> Key:
     """The key once `material_id` is here."""
     if not key.material_ids:
         return replace(key, material_ids=(material_id,), available=True)
     if material_id not in key.material_ids:
         return replace(key, pending_material_id=material_id)
-    missing = any(not state.materials[other].sealed for other in key.material_ids if other != material_id)
-    return replace(key, available=not missing)
+    others = (state.materials[other] for other in key.material_ids if other != material_id)
+    return replace(key, available=all(other.sealed and not _has_expired(other, now_us) for other in others))
 
 
 # --- deletion and expiry
@@ -204,25 +202,28 @@ def drop_material(state: State, key: Key, material_id: bytes) -> tuple[Change, .
 
 def expired_materials(state: State, now_us: int) -> list[Material]:
     """Those to be dropped now, the earliest first. The changes of one are applied before the next is dropped."""
-    due = [
-        (material.valid_to_us, material)
-        for material in state.materials.values()
-        if material.sealed and material.expires and material.valid_to_us is not None and material.valid_to_us <= now_us
-    ]
-    return [material for _, material in sorted(due, key=lambda each: each[0])]
+    due = [material for material in state.materials.values() if material.sealed and _has_expired(material, now_us)]
+    return sorted(due, key=lambda material: material.valid_to_us or 0)
+
+
+def _has_expired(material: Material, now_us: int) -> bool:
+    return material.expires and material.valid_to_us is not None and material.valid_to_us <= now_us
 
 
 # --- what RotateKeyOnDemand asks
 
 
 def waiting_material(kms: Kms, key: Key) -> Material:
-    """The imported material that becomes current next. Raises KMSInvalidStateException where none waits."""
-    if key.pending_material_id is None:
+    """The imported material that becomes current next. Raises KMSInvalidStateException where none waits that has not
+    expired by now: it would leave the key without material at once.
+    """
+    waiting = None if key.pending_material_id is None else kms.state.materials[key.pending_material_id]
+    if waiting is None or _has_expired(waiting, kms.clock().us):
         raise KmsError(
             "KMSInvalidStateException",
             f"No available key material pending rotation for the key: {kms.key_arn(key.key_id)}.",
         )
-    return kms.state.materials[key.pending_material_id]
+    return waiting
 
 
 def check_origin(kms: Kms, key: Key) -> None:

@@ -37,8 +37,7 @@ class Key(Struct, frozen=True, kw_only=True, array_like=True):
     `material_ids`: the materials that belong to it for good, oldest first, the last one being current; empty before a
     first import. `pending_material_id`: imported and waiting for RotateKeyOnDemand. `available`: every one of
     `material_ids` is here (imported material can be deleted or expire). `service`: made for this store itself
-    (the store key), so that it can't be disabled or deleted. `material_id_key`: 32 random bytes from which the ids of
-    imported materials come (kms/imports.py), b"" before a first import.
+    (the store key), so that it can't be disabled or deleted.
     """
 
     key_id: str
@@ -59,10 +58,6 @@ class Key(Struct, frozen=True, kw_only=True, array_like=True):
     rotation: Rotation | None = None
     on_demand_rotations: int = 0
     tags: Tags = ()
-    material_id_key: bytes = b""
-
-    def __repr__(self) -> str:
-        return f"Key({self.key_id}, {self.spec}, {self.state})"
 
     @property
     def state(self) -> KeyState:
