@@ -5,33 +5,25 @@ account, region, key, material and encryption context are bound (docs/object-for
 trailing bytes are one and the same InvalidCiphertextException without a word, as on AWS: nobody learns which it was.
 """
 
-import uuid
 from collections.abc import Mapping
 
 from strongroom.aws.kms_errors import KmsError
 from strongroom.crypto import kms_sealing
 from strongroom.crypto.errors import IntegrityError
-from strongroom.crypto.kms_sealing import BlobNames
+from strongroom.crypto.kms_sealing import Blob, BlobPlace, canonical_context, imported_key, raw_key_id
 from strongroom.kms.call import Kms
 from strongroom.kms.records import Key, Material
 
 
 def seal_blob(kms: Kms, key: Key, plaintext: bytes, context: Mapping[str, str] | None) -> bytes:
-    """`plaintext` under the newest material of a symmetric key."""
+    """`plaintext` under the newest material of a symmetric key. Raises ValidationException for a context that is no text."""
     material = current_material(kms, key)
-    return kms_sealing.seal_blob(
-        material_key(kms, key, material),
-        plaintext,
-        account=kms.account_id,
-        region=kms.region,
-        key_id=uuid.UUID(key.key_id).bytes,
-        material_id=material.material_id,
-        context=context or {},
-    )
+    place = _place(kms, key, material.material_id, context)
+    return kms_sealing.seal_blob(material_key(kms, key, material), plaintext, place)
 
 
-def parse_blob(blob: bytes) -> BlobNames:
-    """Key id and material id that a symmetric blob names. Raises InvalidCiphertextException."""
+def parse_blob(blob: bytes) -> Blob:
+    """What a symmetric blob names, authenticated by nobody yet. Raises InvalidCiphertextException."""
     try:
         return kms_sealing.parse_blob(blob)
     except IntegrityError as error:
@@ -40,20 +32,13 @@ def parse_blob(blob: bytes) -> BlobNames:
 
 def open_blob(kms: Kms, key: Key, blob: bytes, context: Mapping[str, str] | None) -> bytes:
     """The plaintext of a blob that names `key`. Raises InvalidCiphertextException."""
-    names = parse_blob(blob)
-    if names.material_id not in key.material_ids:
+    parsed = parse_blob(blob)
+    if parsed.material_id not in key.material_ids:
         raise KmsError("InvalidCiphertextException", reason="the blob names a material that is not its key's")
-    material = kms.state.materials[names.material_id]
+    material = kms.state.materials[parsed.material_id]
+    sealing_key = material_key(kms, key, material)  # outside: what is wrong with our own material is no client's doing
     try:
-        return kms_sealing.open_blob(
-            material_key(kms, key, material),
-            blob,
-            account=kms.account_id,
-            region=kms.region,
-            key_id=uuid.UUID(key.key_id).bytes,
-            material_id=material.material_id,
-            context=context or {},
-        )
+        return kms_sealing.open_blob(sealing_key, parsed, _place(kms, key, parsed.material_id, context))
     except IntegrityError as error:
         raise KmsError("InvalidCiphertextException", reason=str(error)) from error
 
@@ -64,9 +49,18 @@ def current_material(kms: Kms, key: Key) -> Material:
 
 
 def material_key(kms: Kms, key: Key, material: Material) -> bytes:
-    """The key under which a symmetric material seals blobs.
-
-    An imported key goes through HKDF-Extract first: whether somebody's 32 bytes are uniformly random is not ours to know.
-    """
+    """The key under which a symmetric material seals blobs; an imported one goes through HKDF-Extract first."""
     plaintext = kms.root.open_material(key, material)
-    return kms_sealing.imported_blob_key(plaintext) if key.origin == "EXTERNAL" else plaintext
+    if key.origin != "EXTERNAL":
+        return plaintext
+    return imported_key(plaintext, key_id=raw_key_id(key.key_id), material_id=material.material_id)
+
+
+def _place(kms: Kms, key: Key, material_id: bytes, context: Mapping[str, str] | None) -> BlobPlace:
+    return BlobPlace(
+        account=kms.account_id,
+        region=kms.region,
+        key_id=raw_key_id(key.key_id),
+        material_id=material_id,
+        context=canonical_context(context or {}),
+    )

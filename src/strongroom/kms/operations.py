@@ -5,6 +5,7 @@ between operations before they are allowed; what they do is in the modules named
 UnsupportedOperationException.
 """
 
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -103,17 +104,22 @@ def _sealing_key(call: KmsCall, kms: Kms, member: str, algorithm: str) -> tuple[
         named = resolve(kms, given, aliases=True)
         return named.key, named.alias, None
     if given is None:
-        key = kms.state.keys.get(parse_blob(blob).key_id)
+        key = kms.state.keys.get(_named_by(blob))
         if key is None:
             raise KmsError("AccessDeniedException", UNKNOWN_KEY_OF_CIPHERTEXT)
         return key, None, UNKNOWN_KEY_OF_CIPHERTEXT
     named = resolve(kms, given, aliases=True)
-    if named.key.spec != SYMMETRIC or parse_blob(blob).key_id != named.key.key_id:
+    if named.key.spec != SYMMETRIC or _named_by(blob) != named.key.key_id:
         raise KmsError(
             "IncorrectKeyException",
             "The key ID in the request does not identify a CMK that can perform this operation.",
         )
     return named.key, named.alias, None
+
+
+def _named_by(blob: bytes) -> str:
+    """The key id in a symmetric blob. Raises InvalidCiphertextException."""
+    return str(uuid.UUID(bytes=parse_blob(blob).key_id))
 
 
 def _to_create_alias(call: KmsCall, kms: Kms) -> tuple[Target, ...]:

@@ -62,10 +62,21 @@ _TICK = 30.0  # seconds between two looks at what is due
 
 
 class Durable(Protocol):
-    """What the service asks of its store (kms/store.py)."""
+    """What the service asks of its store (kms/store.py). `writing`: held from before changes are computed until they are
+    applied. `last_event`: the number of the newest event that was committed.
+    """
+
+    writing: asyncio.Lock
+
+    @property
+    def last_event(self) -> int: ...
 
     async def commit(self, changes: Sequence[Change], events: Sequence[Event] = ()) -> int:
-        """All of it durable, or nothing; the number of the state after it. Raises Unavailable."""
+        """All of it durable, or nothing. Raises Unavailable."""
+        ...
+
+    def forget_events(self, through: int) -> None:
+        """Events up to this number are in the log."""
         ...
 
 
@@ -103,10 +114,9 @@ class KeyService:
         self._record = record
         self._policies_of = policies_of
         self._threads = threads
-        self._changing = asyncio.Lock()
         self._recording = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._unrecorded: list[Event] = []
+        self._unrecorded: list[tuple[int, Event]] = []
         self._used: set[str] = set()
 
     async def answer(self, operation: str, input: Mapping[str, Any], caller: Caller) -> Mapping[str, Any]:
@@ -153,7 +163,7 @@ class KeyService:
 
     async def _change(self, rule: Rule, trace: _Trace) -> None:
         """Alone: nothing of it shows before it is durable, together with its record."""
-        async with self._changing:
+        async with self._store.writing:
             await self._decide(rule, trace)
             if trace.outcome.changes:
                 await self._commit(trace.outcome.changes, self._event(trace), trace)
@@ -227,7 +237,7 @@ class KeyService:
         await self._to_its_end(self._create_managed_key(alias))
 
     async def _create_managed_key(self, alias: str) -> None:
-        async with self._changing:
+        async with self._store.writing:
             if alias not in self._kms.state.aliases:
                 key, changes = managed_key(self._kms, alias)
                 await self._commit(changes, service_event(self._kms, "CreateKey", key.key_id, {"aliasName": alias}))
@@ -238,7 +248,7 @@ class KeyService:
         """Durable with its event, then true, then recorded. Only under the lock. Raises Unavailable, KmsError."""
         await self._store.commit(changes, [event])
         self._kms.state.apply(changes)
-        self._unrecorded.append(event)
+        self._unrecorded.append((self._store.last_event, event))
         if trace is not None:
             trace.is_kept = True
         await self._catch_up()
@@ -249,7 +259,9 @@ class KeyService:
             return
         async with self._recording:
             while self._unrecorded:
-                await self._append(self._unrecorded[0])
+                number, event = self._unrecorded[0]
+                await self._append(event)
+                self._store.forget_events(number)
                 del self._unrecorded[0]
 
     async def _append(self, event: Event) -> None:
@@ -273,7 +285,7 @@ class KeyService:
     # --- by itself
 
     async def _do_first_due(self) -> bool:
-        async with self._changing:
+        async with self._store.writing:
             due = first_due(self._kms, self._kms.clock())
             if due is None:
                 return False
@@ -298,7 +310,7 @@ class KeyService:
     async def _write_usage(self) -> None:
         if not self._used:
             return
-        async with self._changing:
+        async with self._store.writing:
             used, self._used = self._used, set()
             usages = self._kms.state.usages
             await self._store.commit([Put(usages[key_id]) for key_id in used if key_id in usages])

@@ -33,7 +33,7 @@ from strongroom.kms.commits import (
 )
 from strongroom.kms.creation import AUDIT_SECRET, First
 from strongroom.kms.opening import Opened, opened, read_record
-from strongroom.kms.records import Alias, Grant, Key, Material, Record, identity_of
+from strongroom.kms.records import Alias, Grant, Key, LastUsage, Material, Record, identity_of
 from strongroom.kms.revisions import Name, shown
 from strongroom.kms.root import OpenRoot
 from strongroom.kms.slot_rows import insert_slot, slot_write
@@ -42,7 +42,13 @@ from strongroom.kms.state import Change, Put, Remove
 
 T = TypeVar("T")
 
-_RECORDS: Mapping[str, type[Record]] = {"key": Key, "material": Material, "alias": Alias, "grant": Grant}
+_RECORDS: Mapping[str, type[Record]] = {
+    "key": Key,
+    "material": Material,
+    "alias": Alias,
+    "grant": Grant,
+    "usage": LastUsage,
+}
 
 
 class KmsStore:
