@@ -10,9 +10,8 @@ import secrets
 import shutil
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -30,8 +29,7 @@ from strongroom.database.sqlite import RESERVE_BYTES, SqliteDatabase, read_once
 from strongroom.edge.asgi import Edge, application
 from strongroom.edge.local_client import LocalAnswer, request
 from strongroom.edge.service import FindIdentity, Service
-from strongroom.identity import files as identity_files
-from strongroom.identity.files import IdentityFiles, open_identity_store
+from strongroom.identity.files import IdentityFiles, initialise_identities, open_identity_store
 from strongroom.identity.policy import account_root
 from strongroom.identity.records import IdentityError
 from strongroom.identity.root import Credentials, Principal, RootUser, load_root
@@ -154,7 +152,9 @@ def initialise(data_dir: Path, settings: Settings) -> None:
             _refuse_blobs(paths, "is missing or empty")
         migrate(paths.index, migrations_of("index"))
         asyncio.run(_initialise(paths, settings))
-        initialise_identity(data_dir)
+        asyncio.run(initialise_identities(paths.identity))
+    except IdentityError as error:
+        raise StartError(f"The users in {data_dir} can't be read: {error}") from error
     except (StoreKeyError, SchemaTooNew, IntegrityError) as error:
         raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
     except Unavailable as error:
@@ -173,31 +173,17 @@ def _refuse_blobs(paths: Paths, state: str) -> None:
         )
 
 
-def initialise_identity(data_dir: Path) -> None:
-    """Make the store of users in `data_dir` where there is none. Raises StartError."""
-    with _told_of_users(files := Paths(data_dir).identity):
-        asyncio.run(identity_files.initialise(files))
-
-
 async def open_identities(data_dir: Path, root: RootUser) -> tuple[IdentityStore, SqliteDatabase]:
     """The users, and the database to be closed in the end. Raises StartError."""
-    with _told_of_users(files := Paths(data_dir).identity):
-        opened = await open_identity_store(files)
+    try:
+        opened = await open_identity_store(Paths(data_dir).identity)
         try:
             return IdentityStore(opened.database, opened.sealing, root), opened.database
         except BaseException:
             await opened.database.close()
             raise
-
-
-@contextmanager
-def _told_of_users(files: IdentityFiles) -> Iterator[None]:
-    try:
-        yield
-    except (IdentityError, IntegrityError, SchemaTooNew, SchemaTooOld, Unavailable) as error:
-        raise StartError(f"The users in {files.directory} can't be read: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise StartError(f"{files.database} is damaged ({error}): restore it from a backup.") from error
+    except IdentityError as error:
+        raise StartError(f"The users in {data_dir} can't be read: {error}") from error
 
 
 async def _initialise(paths: Paths, settings: Settings) -> None:

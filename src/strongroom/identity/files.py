@@ -6,13 +6,16 @@ of this module's business.
 """
 
 import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from strongroom.crypto.errors import IntegrityError
-from strongroom.database.database import Connection, Database, Value
-from strongroom.database.migrations import migrate, migrations_of, require_newest
+from strongroom.database.database import Connection, Database, Unavailable, Value
+from strongroom.database.migrations import SchemaTooNew, SchemaTooOld, migrate, migrations_of, require_newest
 from strongroom.database.private_file import make_private_directory
 from strongroom.database.sqlite import SqliteDatabase
 from strongroom.identity.keys import (
@@ -55,7 +58,7 @@ class OpenIdentityStore:
 
 
 def require_key(files: IdentityFiles) -> bytes:
-    """The identity key. Raises IdentityKeyError, also where there is none."""
+    """The identity key. Raises IdentityKeyError where there is none too."""
     key = load_identity_key(files.directory)
     if key is None:
         raise IdentityKeyError(
@@ -65,11 +68,15 @@ def require_key(files: IdentityFiles) -> bytes:
     return key
 
 
-async def initialise(files: IdentityFiles) -> None:
-    """Make the store where there is none, its key with it, and check that key and store belong together.
-
-    Raises IdentityKeyError, SchemaTooNew, IntegrityError, Unavailable, sqlite3.DatabaseError.
+async def initialise_identities(files: IdentityFiles) -> None:
+    """Make the store where there is none, its key with it, and check that key and store belong together. Raises
+    IdentityError, whatever is in the way.
     """
+    with _told(files):
+        await _initialise(files)
+
+
+async def _initialise(files: IdentityFiles) -> None:
     make_private_directory(files.directory)
     if not files.is_there() and files.key.exists():
         raise IdentityKeyError(
@@ -109,7 +116,12 @@ async def _make(files: IdentityFiles, database: Database) -> None:
 
 
 async def open_identity_store(files: IdentityFiles) -> OpenIdentityStore:
-    """Raises IdentityError, SchemaTooNew, SchemaTooOld, IntegrityError, Unavailable, sqlite3.DatabaseError."""
+    """Raises IdentityError, whatever is in the way."""
+    with _told(files):
+        return await _open(files)
+
+
+async def _open(files: IdentityFiles) -> OpenIdentityStore:
     if not files.is_there():
         raise IdentityError(f"{files.database} is missing or empty: `strongroom serve` makes it at its first start")
     require_newest(files.database, migrations_of("identity"))
@@ -119,6 +131,16 @@ async def open_identity_store(files: IdentityFiles) -> OpenIdentityStore:
     except BaseException:
         await database.close()
         raise
+
+
+@contextmanager
+def _told(files: IdentityFiles) -> Iterator[None]:
+    try:
+        yield
+    except (IntegrityError, SchemaTooNew, SchemaTooOld, Unavailable) as error:
+        raise IdentityError(str(error)) from error
+    except sqlite3.DatabaseError as error:  # what no waiting mends; the rest is Unavailable
+        raise IdentityError(f"{files.database} is damaged ({error}): restore it from a backup") from error
 
 
 async def _sealing(files: IdentityFiles, database: Database) -> Sealing:

@@ -7,7 +7,7 @@ user's record to its next revision, and the head with it. This module prints not
 import secrets
 import string
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 from strongroom.crypto.errors import IntegrityError
@@ -41,8 +41,19 @@ from strongroom.identity.rows import (
 T = TypeVar("T")
 
 _READ_HEAD = "SELECT value FROM store WHERE name = 'head'"
+_NAMED = "lower(name) = lower(?)"
 _BASE32 = string.ascii_uppercase + "234567"
 _SECRET = string.ascii_letters + string.digits  # nothing that a shell, a URL or an INI file would read otherwise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """All users by name. `damaged`: the names of those whose rows can't be believed, and the ids of those whose rows are
+    gone though nobody deleted them.
+    """
+
+    users: tuple[User, ...]
+    damaged: tuple[str, ...]
 
 
 class Users:
@@ -55,24 +66,33 @@ class Users:
         self._account_id = account_id
         self._now_us = now_us
 
-    async def all(self) -> list[User]:
-        """All of them by name."""
+    async def survey(self) -> Survey:
         before, head = None, await self._database.read(_READ_HEAD)
         rows: list[Row] = []
         while head != before:  # else a change was committed between the two reads
             rows = await self._database.read(f"SELECT {USER_COLUMNS} FROM users ORDER BY lower(name)")
             before, head = head, await self._database.read(_READ_HEAD)
-        users = [open_user(self._sealing, row) for row in rows]
-        if {user.user_id: user.revision for user in users} != _opened_head(self._sealing, head):
-            raise IntegrityError("the users are not those that the identity store's head names")
-        return users
+        revisions = _opened_head(self._sealing, head)
+        users: list[User] = []
+        damaged: list[str] = []
+        for row in rows:
+            try:
+                user = open_user(self._sealing, row)
+                check_current(user, revisions)
+            except IntegrityError:
+                damaged.append(str(row[1]))
+            else:
+                users.append(user)
+        missing = sorted(revisions.keys() - {row[0] for row in rows})
+        return Survey(users=tuple(users), damaged=(*damaged, *missing))
 
     async def get(self, name: str) -> User:
-        match [user for user in await self.all() if user.name.lower() == name.lower()]:
-            case [user]:
-                return user
-            case _:
-                raise IdentityError(f"there is no user {name}")
+        rows = await self._database.read(f"SELECT {USER_COLUMNS}, ({_READ_HEAD}) FROM users WHERE {_NAMED}", (name,))
+        if not rows:
+            raise no_such_user(name)
+        user = open_user(self._sealing, rows[0][:-1])
+        check_current(user, open_head(self._sealing, rows[0][-1]))
+        return user
 
     async def create(self, name: str) -> User:
         check_user_name(name)
@@ -88,7 +108,7 @@ class Users:
             revisions = self._head(tx)
             if len(revisions) >= MAX_USERS:
                 raise IdentityError(f"there are {MAX_USERS:,} users already, which is as many as there can be")
-            if tx.execute("SELECT 1 FROM users WHERE lower(name) = lower(?)", (name,)):
+            if tx.execute("SELECT 1 FROM users WHERE " + _NAMED, (name,)):
                 raise IdentityError(f"there is a user {name} already (upper and lower case make no difference)")
             tx.execute(f"INSERT INTO users ({USER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", seal_user(self._sealing, user))
             self._write_head(tx, {**revisions, user.user_id: 1})
@@ -96,24 +116,35 @@ class Users:
 
         return await self._database.transact(insert)
 
-    async def delete(self, name: str, *, with_access_keys: bool) -> User:
-        """The user that was. Its policies go with it, its access keys only `with_access_keys`."""
+    async def delete(self, name: str) -> None:
+        """Its policies go with it. Raises IdentityError where there are access keys."""
 
-        def delete(tx: Connection) -> User:
+        def delete(tx: Connection) -> None:
             user = self._named(tx, name)
-            if user.access_keys and not with_access_keys:
+            if user.access_keys:
                 ids = ", ".join(key.access_key_id for key in user.access_keys)
                 raise IdentityError(
                     f"{name} has access keys ({ids}): delete them first with `strongroom access-key delete`,"
                     " or use --force, which deletes them too"
                 )
-            for key in user.access_keys:
-                tx.execute("DELETE FROM access_keys WHERE access_key_id = ?", (key.access_key_id,))
-            tx.execute("DELETE FROM users WHERE user_id = ? AND revision = ?", (user.user_id, user.revision))
-            self._write_head(tx, {id_: at for id_, at in self._head(tx).items() if id_ != user.user_id})
-            return user
+            self._remove(tx, user.user_id)
 
-        return await self._database.transact(delete, frees_space=True)
+        await self._database.transact(delete, frees_space=True)
+
+    async def remove(self, name: str) -> None:
+        """Delete the user with all access keys, also where its row can't be believed. `name`: or the id."""
+
+        def remove(tx: Connection) -> None:
+            rows = tx.execute(f"SELECT user_id FROM users WHERE {_NAMED} OR user_id = ?", (name, name))
+            ids = [cast("str", row[0]) for row in rows]
+            if not ids and name in self._head(tx):
+                ids = [name]
+            if not ids:
+                raise no_such_user(name)
+            for user_id in ids:
+                self._remove(tx, user_id)
+
+        await self._database.transact(remove, frees_space=True)
 
     # --- policies
 
@@ -204,23 +235,28 @@ class Users:
 
         return await self._database.transact(update)
 
+    def _remove(self, tx: Connection, user_id: str) -> None:
+        tx.execute("DELETE FROM access_keys WHERE user_id = ?", (user_id,))
+        tx.execute("DELETE FROM users WHERE user_id = ?", (user_id,))
+        self._write_head(tx, {other: at for other, at in self._head(tx).items() if other != user_id})
+
     def _named(self, tx: Connection, name: str) -> User:
-        return self._one(tx, "lower(name) = lower(?)", name, f"there is no user {name}")
+        return self._one(tx, _NAMED, name, no_such_user(name))
 
     def _owner(self, tx: Connection, access_key_id: str) -> User:
-        unknown = f"there is no access key {access_key_id}"
+        unknown = IdentityError(f"there is no access key {access_key_id}")
         rows = tx.execute("SELECT user_id FROM access_keys WHERE access_key_id = ?", (access_key_id,))
         if not rows:
-            raise IdentityError(unknown)
-        user = self._one(tx, "user_id = ?", cast("str", rows[0][0]), f"{unknown}'s user")
+            raise unknown
+        user = self._one(tx, "user_id = ?", cast("str", rows[0][0]), unknown)
         if user.access_key(access_key_id) is None:
             raise IntegrityError(f"the access key {access_key_id} is not among those of the user that its row names")
         return user
 
-    def _one(self, tx: Connection, condition: str, value: str, otherwise: str) -> User:
+    def _one(self, tx: Connection, condition: str, value: str, otherwise: IdentityError) -> User:
         rows = tx.execute(f"SELECT {USER_COLUMNS} FROM users WHERE {condition}", (value,))
         if not rows:
-            raise IdentityError(otherwise)
+            raise otherwise
         user = open_user(self._sealing, rows[0])
         check_current(user, self._head(tx))
         return user
@@ -255,6 +291,10 @@ def check_current(user: User, revisions: Revisions) -> None:
     """Raises IntegrityError where the head knows the user at another revision, or not at all: the row is an old copy."""
     if revisions.get(user.user_id) != user.revision:
         raise IntegrityError(f"the row of the user {user.name} is not the one that the identity store's head names")
+
+
+def no_such_user(name: str) -> IdentityError:
+    return IdentityError(f"there is no user {name}: `strongroom user list` shows them")
 
 
 def no_such_policy(user: User, policy_name: str) -> IdentityError:
