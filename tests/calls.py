@@ -12,6 +12,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,10 +20,11 @@ from strongroom import config
 from strongroom.aws.http import Headers
 from strongroom.database.database import Connection, Database
 from strongroom.edge.authorize import authorize
-from strongroom.identity.call import Answer, Body
+from strongroom.identity.call import Answer, Body, Sought
 from strongroom.identity.requester import Requester
-from strongroom.identity.root import Principal
-from strongroom.s3.service import handlers
+from strongroom.identity.root import Credentials, Principal
+from strongroom.identity.store import Identity
+from strongroom.s3.service import handlers, rules
 from strongroom.s3.storage import Storage
 from strongroom.server import OpenStore, Paths, initialise, open_store
 
@@ -37,6 +39,12 @@ ROOT = Requester(
     secure_transport=True,
     user_agent="",
     request_id="REQUEST",
+)
+IDENTITY = Identity(
+    credentials=Credentials(access_key_id="ROOT", secret_access_key=""),
+    principal=ROOT.principal,
+    user_id=ACCOUNT,
+    is_root=True,
 )
 _KEY_HEADERS = {
     "SSECustomerKey": "x-amz-server-side-encryption-customer-key",
@@ -98,14 +106,20 @@ class Worker:
     ) -> Answer:
         members = {"Bucket": BUCKET, **given}
         secret = {header: members.pop(member) for member, header in _KEY_HEADERS.items() if member in members}
-        call = authorize(
-            operation=operation,
-            input=members,
-            headers=Headers.of(self.headers.items()),
+        call = await authorize(
+            sought=Sought(
+                operation=operation,
+                input=members,
+                headers=Headers.of(self.headers.items()),
+                account_id=ACCOUNT,
+                auth_type="REST-HEADER",
+            ),
+            rules=rules(self.storage),
+            identity=IDENTITY,
+            requester=self.requester,
+            now=datetime.now(UTC),
             secret_headers=secret,
             body=_body(body, size),
-            requester=self.requester,
-            account_id=ACCOUNT,
             bucket_url="http://localhost/bucket",
         )
         return await handlers(self.storage)[operation](call)

@@ -28,8 +28,12 @@ from strongroom.database.private_file import make_private_directory
 from strongroom.database.sqlite import RESERVE_BYTES, SqliteDatabase, read_once
 from strongroom.edge.asgi import Edge, application
 from strongroom.edge.local_client import LocalAnswer, request
-from strongroom.edge.service import Identity, Service
+from strongroom.edge.service import FindIdentity, Service
+from strongroom.identity.files import IdentityFiles, initialise_identities, open_identity_store
+from strongroom.identity.policy import account_root
+from strongroom.identity.records import IdentityError
 from strongroom.identity.root import Credentials, Principal, RootUser, load_root
+from strongroom.identity.store import Identity, IdentityStore
 from strongroom.keys.keyring import Keyring, primary_store_key
 from strongroom.keys.rotation import (
     Rotation,
@@ -51,7 +55,7 @@ from strongroom.keys.store_keys import (
 from strongroom.observe import log
 from strongroom.s3 import cleanup
 from strongroom.s3.members import check_members
-from strongroom.s3.service import check_target, handlers
+from strongroom.s3.service import check_target, handlers, rules
 from strongroom.s3.storage import Storage
 
 INDEX_FILE = "index.db"
@@ -84,6 +88,10 @@ class Paths:
     @property
     def blobs(self) -> Path:
         return self.s3 / "blobs"
+
+    @property
+    def identity(self) -> IdentityFiles:
+        return IdentityFiles(self.data_dir / "identity")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +152,9 @@ def initialise(data_dir: Path, settings: Settings) -> None:
             _refuse_blobs(paths, "is missing or empty")
         migrate(paths.index, migrations_of("index"))
         asyncio.run(_initialise(paths, settings))
+        asyncio.run(initialise_identities(paths.identity))
+    except IdentityError as error:
+        raise StartError(f"The users in {data_dir} can't be read: {error}") from error
     except (StoreKeyError, SchemaTooNew, IntegrityError) as error:
         raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
     except Unavailable as error:
@@ -160,6 +171,19 @@ def _refuse_blobs(paths: Paths, state: str) -> None:
         raise StartError(
             f"{paths.index} {state}, but {paths.blobs} holds objects. Restore the index from a backup; nothing was changed."
         )
+
+
+async def open_identities(data_dir: Path, root: RootUser) -> tuple[IdentityStore, SqliteDatabase]:
+    """The users, and the database to be closed in the end. Raises StartError."""
+    try:
+        opened = await open_identity_store(Paths(data_dir).identity)
+        try:
+            return IdentityStore(opened.database, opened.sealing, root), opened.database
+        except BaseException:
+            await opened.database.close()
+            raise
+    except IdentityError as error:
+        raise StartError(f"The users in {data_dir} can't be read: {error}") from error
 
 
 async def _initialise(paths: Paths, settings: Settings) -> None:
@@ -297,40 +321,41 @@ def look_at_store(data_dir: Path, settings: Settings) -> str:
 
 async def build(settings: Settings, data_dir: Path) -> Application:
     """What one worker serves. Raises StartError."""
-    store = await open_store(data_dir, settings)
     root = load_root(data_dir, os.environ, settings.account_id)
+    identities, identity_database = await open_identities(data_dir, root)
+    store = await open_store(data_dir, settings)
+
+    async def close() -> None:
+        await store.close()
+        await identity_database.close()
+
     return Application(
-        asgi=application(_edge(settings, store, root)),
+        asgi=application(_edge(settings, store, identities.find)),
         maintain=partial(cleanup.maintain, store.storage, store.blobs.remove_abandoned),
-        close=store.close,
+        close=close,
     )
 
 
-def _edge(settings: Settings, store: OpenStore, root: RootUser) -> Edge:
+def _edge(settings: Settings, store: OpenStore, find_identity: FindIdentity) -> Edge:
     service = Service(
         name="s3",
         model=load_s3_model(),
         handlers=handlers(store.storage),
         check_members=check_members,
+        rules=rules(store.storage),
         check_target=partial(check_target, store.storage),
         domains=settings.domain,
         region=settings.region,
     )
     return Edge(
         service=service,
-        find_identity=partial(_find, root),
+        find_identity=find_identity,
         account_id=settings.account_id,
         stall_timeout=settings.stall_timeout,
         trusted_proxies=settings.trusted_proxies,
         ready=partial(_ready, store),
         now=_now,
     )
-
-
-def _find(root: RootUser, access_key_id: str) -> Identity | None:
-    if access_key_id != root.credentials.access_key_id:
-        return None
-    return Identity(root.credentials, root.principal)
 
 
 async def _ready(store: OpenStore) -> bool:
@@ -380,14 +405,19 @@ async def _prove(settings: Settings, directory: Path) -> tuple[int, int]:
     """Bytes of the object, and of its blob."""
     marker = secrets.token_hex(32)
     content = (marker * 64).encode()
-    root = RootUser(
+    root = Identity(
         credentials=Credentials(access_key_id="proof", secret_access_key=secrets.token_hex(20)),
-        principal=Principal(account_id=settings.account_id, arn=f"arn:aws:iam::{settings.account_id}:root"),
+        principal=Principal(account_id=settings.account_id, arn=account_root(settings.account_id)),
+        user_id=settings.account_id,
+        is_root=True,
     )
     store = await open_store(directory, settings)
     try:
         send = partial(
-            request, application(_edge(settings, store, root)), credentials=root.credentials, region=settings.region
+            request,
+            application(_edge(settings, store, lambda _: root)),
+            credentials=root.credentials,
+            region=settings.region,
         )
         key = "/proof/object"
         await _expect(200, send("PUT", "/proof", now=_now()))

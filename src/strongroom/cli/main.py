@@ -9,6 +9,9 @@ from typing import Annotated
 
 import typer
 
+from strongroom.cli.options import ConfigFile, DataDir, Json
+from strongroom.cli.user_commands import access_key_app, user_app
+
 app = typer.Typer(
     name="strongroom",
     no_args_is_help=True,
@@ -18,14 +21,8 @@ app = typer.Typer(
     help="An S3-compatible object store that encrypts everything it stores.",
 )
 
-DataDir = Annotated[
-    Path,
-    typer.Option("--data-dir", metavar="DIR", envvar="STRONGROOM_DATA_DIR", help="The directory that holds the store."),
-]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Settings (TOML); default DIR/strongroom.toml.")
-]
-Json = Annotated[bool, typer.Option("--json", help="For machines.")]
+app.add_typer(user_app, name="user")
+app.add_typer(access_key_app, name="access-key")
 
 
 @app.command()

@@ -20,6 +20,7 @@ from strongroom.config import Settings
 from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Unavailable
 from strongroom.database.migrations import SchemaTooNew, SchemaTooOld
+from strongroom.identity.records import IdentityError
 from strongroom.keys.rotation import RotationRunning
 from strongroom.keys.store_keys import StoreKeyError
 from strongroom.server import OpenStore, Paths, StartError, open_store
@@ -34,6 +35,7 @@ _REFUSALS = (
     StartError,
     config.ConfigError,
     BlobsHeld,
+    IdentityError,
     IntegrityError,
     SchemaTooNew,
     SchemaTooOld,
@@ -81,11 +83,17 @@ def settings_of(data_dir: Path, config_file: Path | None) -> Settings:
     index = Paths(data_dir).index
     if not index.exists() or index.stat().st_size == 0:
         raise CommandError(f"{index} is missing or empty: there is no store in {data_dir}")
-    owner = index.stat().st_uid
-    if owner != os.geteuid():
-        # What root makes here (a key file above all), the server could not read.
-        raise CommandError(f"the store in {data_dir} belongs to {_name(owner)}: run this as that user")
+    require_owner(data_dir, index)
     return config.load(data_dir, config_file)
+
+
+def require_owner(data_dir: Path, database: Path) -> None:
+    """Raises CommandError for another user than the store's: what root makes here (a key file above all), the server
+    could not read.
+    """
+    owner = database.stat().st_uid
+    if owner != os.geteuid():
+        raise CommandError(f"the store in {data_dir} belongs to {_name(owner)}: run this as that user")
 
 
 @contextmanager

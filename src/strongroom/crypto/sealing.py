@@ -78,6 +78,16 @@ def row_key(secret: bytes, bucket_id: bytes, version: int) -> bytes:
     return derive(secret, "bucket-row", bucket_id, u32(version))
 
 
+def identity_row_key(identity_key: bytes) -> bytes:
+    """The key of the `RowSealer` of users and access keys."""
+    return derive(identity_key, "identity-row")
+
+
+def service_secret(identity_key: bytes) -> bytes:
+    """What the S3 servers and the KMS share to know each other by."""
+    return derive(identity_key, "service-credential", b"s3")
+
+
 # --- bodies
 
 
@@ -197,3 +207,13 @@ def seal_row(sealer: RowSealer, version: int, ad: bytes, plaintext: bytes) -> by
 def open_row(sealer: RowSealer, version: int, ad: bytes, stored: bytes) -> bytes:
     """The row's plaintext."""
     return sealer.open(_message(stored, u32(version)), ad)
+
+
+def seal_identity_row(sealer: RowSealer, ad: bytes, plaintext: bytes) -> bytes:
+    """01 || XAES message. There is one identity key, so the row names none."""
+    return _FORMAT + sealer.seal(plaintext, ad)
+
+
+def open_identity_row(sealer: RowSealer, ad: bytes, stored: bytes) -> bytes:
+    """The row's plaintext."""
+    return sealer.open(_message(stored), ad)

@@ -74,6 +74,10 @@ class SqliteDatabase:
         return self.read_sync(sql, params)
 
     async def version(self) -> int:
+        return self.version_sync()
+
+    def version_sync(self) -> int:
+        """`version` for callers without an event loop."""
         self._check_open()
         with translated():
             return cast("int", self._reader.execute("PRAGMA data_version").fetchall()[0][0])

@@ -11,7 +11,7 @@ import base64
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import formatdate
@@ -30,9 +30,9 @@ from strongroom.edge.authorize import authorize
 from strongroom.edge.bucket_url import bucket_url
 from strongroom.edge.payload import payload_body, read_document
 from strongroom.edge.post_form import post_object
-from strongroom.edge.secure_connection import is_secure
+from strongroom.edge.secure_connection import client_address, is_secure
 from strongroom.edge.service import FindIdentity, Service
-from strongroom.identity.call import Answer, AuthorizedCall
+from strongroom.identity.call import Answer, AuthorizedCall, Sought
 from strongroom.identity.requester import Requester
 from strongroom.observe import log
 from strongroom.observe.metrics import count_error, count_integrity_error, observe_request
@@ -158,11 +158,11 @@ async def _answer(edge: Edge, scope: Scope, request: HttpRequest, exchange: _Exc
         return response
     verified = authenticate(request, where, service, edge.find_identity, edge.now())
     _forget_secrets(scope)
-    exchange.access_key_id = verified.access_key_id
+    exchange.access_key_id = verified.identity.credentials.access_key_id
     handler = service.handlers.get(operation.name)
     if handler is None:
         raise S3Error("NotImplemented", f"{operation.name} is not implemented.")
-    call = _call(edge, verified, secure, exchange.request_id)
+    call = await _call(edge, verified, secure, exchange.request_id)
     service.check_members(call.input)
     if body_kind(operation) == "xml":
         await service.check_target(call)
@@ -171,27 +171,39 @@ async def _answer(edge: Edge, scope: Scope, request: HttpRequest, exchange: _Exc
     return respond(where, await handler(call))
 
 
-def _call(edge: Edge, verified: AuthenticatedRequest, secure: bool, request_id: str) -> AuthorizedCall:
+async def _call(edge: Edge, verified: AuthenticatedRequest, secure: bool, request_id: str) -> AuthorizedCall:
     request, operation = verified.request, verified.route.operation
     body = None
     if body_kind(operation) != "none" and _has_body(request, body_kind(operation)):
         body = payload_body(request.headers, request.body, verified.payload, verified.signing)
-    return authorize(
-        operation=operation.name,
-        input=parse_head(operation, verified.route, request.headers),
-        headers=request.headers,
-        secret_headers=verified.secret_headers,
-        body=body,
+    return await authorize(
+        sought=_sought(edge, verified, parse_head(operation, verified.route, request.headers), document_unread=True),
+        rules=edge.service.rules,
+        identity=verified.identity,
         requester=Requester(
-            principal=verified.principal,
-            access_key_id=verified.access_key_id,
-            source_ip=request.client_host,
+            principal=verified.identity.principal,
+            access_key_id=verified.identity.credentials.access_key_id,
+            source_ip=client_address(request.client_host, request.headers, edge.trusted_proxies),
             secure_transport=secure,
             user_agent=request.headers.get("user-agent") or "",
             request_id=request_id,
         ),
-        account_id=edge.account_id,
+        now=edge.now(),
+        secret_headers=verified.secret_headers,
+        body=body,
         bucket_url=bucket_url(request, verified.route, secure=secure),
+    )
+
+
+def _sought(edge: Edge, verified: AuthenticatedRequest, input: Mapping[str, Any], *, document_unread: bool) -> Sought:
+    return Sought(
+        operation=verified.route.operation.name,
+        input=input,
+        headers=verified.request.headers,
+        account_id=edge.account_id,
+        auth_type=verified.auth_type,
+        signature_age=verified.signature_age,
+        document_unread=document_unread,
     )
 
 
@@ -210,14 +222,14 @@ async def _with_document(edge: Edge, verified: AuthenticatedRequest, call: Autho
             raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5")
         limit = _LONG_DOCUMENTS.get(operation.name, MAX_DOCUMENT)
         document = await read_document(_about_document(operation.name, call.headers), call.body, limit)
-    return authorize(
-        operation=call.operation,
-        input={**call.input, **parse_body(operation, document)},
-        headers=call.headers,
+    return await authorize(
+        sought=_sought(edge, verified, {**call.input, **parse_body(operation, document)}, document_unread=False),
+        rules=edge.service.rules,
+        identity=verified.identity,
+        requester=call.requester,
+        now=edge.now(),
         secret_headers=call.secret_headers,
         body=None,
-        requester=call.requester,
-        account_id=edge.account_id,
         bucket_url=call.bucket_url,
     )
 

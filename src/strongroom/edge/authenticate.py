@@ -6,14 +6,15 @@ out of its headers, and of a presigned query the `x-amz-*` parameters have becom
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Literal
 
 from strongroom.aws.errors import S3Error
 from strongroom.aws.http import Headers, HttpRequest
 from strongroom.aws.routing import Route, effective_headers
 from strongroom.aws.sigv4 import SigningKey, parse_authorization, verify
 from strongroom.edge.service import FindIdentity, Service
-from strongroom.identity.root import Principal
+from strongroom.identity.store import Identity
 
 SECRET_HEADERS = frozenset(
     {
@@ -25,12 +26,15 @@ SECRET_HEADERS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthenticatedRequest:
-    """`payload`: the verified x-amz-content-sha256 value; `signing`: what the chunks of a signed body are held against."""
+    """`payload`: the verified x-amz-content-sha256 value; `signing`: what the chunks of a signed body are held against.
+    `auth_type`, `signature_age`: as policies ask for them, the age of presigned requests only.
+    """
 
     request: HttpRequest
     route: Route
-    principal: Principal
-    access_key_id: str
+    identity: Identity
+    auth_type: Literal["REST-HEADER", "REST-QUERY-STRING"]
+    signature_age: timedelta | None
     payload: str
     signing: SigningKey = field(repr=False)
     secret_headers: Mapping[str, str] = field(repr=False)
@@ -58,8 +62,9 @@ def authenticate(
     return AuthenticatedRequest(
         request=replace(request, headers=public),
         route=route,
-        principal=identity.principal,
-        access_key_id=authorization.access_key_id,
+        identity=identity,
+        auth_type="REST-QUERY-STRING" if authorization.presigned else "REST-HEADER",
+        signature_age=now - authorization.timestamp if authorization.presigned else None,
         payload=authorization.payload,
         signing=signing,
         secret_headers=secrets,

@@ -18,7 +18,8 @@ from strongroom.aws.routing import Route
 from strongroom.edge.authenticate import split_secrets
 from strongroom.edge.authorize import authorize
 from strongroom.edge.bucket_url import bucket_url
-from strongroom.identity.call import Body
+from strongroom.edge.secure_connection import client_address
+from strongroom.identity.call import Body, Sought
 from strongroom.identity.requester import Requester
 
 if TYPE_CHECKING:
@@ -74,21 +75,29 @@ async def post_object(
     headers, secrets = split_secrets(_headers(edge, fields))
     put = edge.service.model.operations["PutObject"]
     target = Route(operation=put, bucket=where.bucket, key=fields["key"], query=(), virtual_host=where.virtual_host)
-    call = authorize(
-        operation=put.name,
-        input=parse_head(put, target, headers),
-        headers=headers,
+    now = edge.now()
+    call = await authorize(
+        sought=Sought(
+            operation=put.name,
+            input=parse_head(put, target, headers),
+            headers=headers,
+            account_id=edge.account_id,
+            auth_type="POST",
+            signature_age=now - authorization.timestamp,
+        ),
+        rules=edge.service.rules,
+        identity=identity,
+        now=now,
         secret_headers=secrets,
         body=Body(chunks=_file(reader, first, request.body, policy.content_length_range), size=None),
         requester=Requester(
             principal=identity.principal,
             access_key_id=authorization.access_key_id,
-            source_ip=request.client_host,
+            source_ip=client_address(request.client_host, request.headers, edge.trusted_proxies),
             secure_transport=secure,
             user_agent=request.headers.get("user-agent") or "",
             request_id=request_id,
         ),
-        account_id=edge.account_id,
         bucket_url=bucket_url(request, where, secure=secure),
     )
     edge.service.check_members(call.input)

@@ -36,6 +36,23 @@ def is_secure(
     return any(peer in network for network in trusted_proxies) and _reports_https(headers)
 
 
+def client_address(peer: str, headers: Headers, trusted_proxies: Collection[IPv4Network | IPv6Network] = ()) -> str:
+    """Whom a policy's `aws:SourceIp` is about: the peer, or whom a trusted proxy names: the last address in
+    X-Forwarded-For that is not such a proxy's own. "" where a trusted proxy's word can't be read.
+    """
+    told = headers.get("x-forwarded-for")
+    if told is None or not trusted_proxies:
+        return peer
+    hops = [peer, *(part.strip() for part in reversed(told.split(",")))]
+    for hop in hops:
+        address = _address(hop)
+        if address is None:
+            return ""
+        if not any(address in network for network in trusted_proxies):
+            return hop
+    return hops[-1]
+
+
 @lru_cache(maxsize=1024)
 def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:

@@ -1,18 +1,18 @@
 """What the edge knows of a service: values and functions, no S3 and no storage."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from strongroom.aws.model import Model
-from strongroom.identity.call import AuthorizedCall, Handler
-from strongroom.identity.root import Credentials, Principal
+from strongroom.identity.call import AuthorizedCall, Handler, Rules
+from strongroom.identity.store import Identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """`handlers`: by operation; an operation of the model that has none is 501. `check_members`: refuses input that is
-    not honoured yet. `check_target`: whether what an XML body is about exists, before the body is read. `domains`:
+    not honoured yet. `rules`: what each operation has to be allowed. `check_target`: whether what an XML body is about exists, before the body is read. `domains`:
     bases of virtual-host names. `region`, `name`: what a credential scope must say.
     """
 
@@ -20,17 +20,10 @@ class Service:
     model: Model
     handlers: Mapping[str, Handler]
     check_members: Callable[[Mapping[str, Any]], None]
+    rules: Rules
     check_target: Callable[[AuthorizedCall], Awaitable[None]]
     domains: tuple[str, ...]
     region: str
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Somebody with an access key."""
-
-    credentials: Credentials = field(repr=False)
-    principal: Principal
 
 
 FindIdentity = Callable[[str], Identity | None]

@@ -5,11 +5,13 @@ holds that); whoever has one may act on it. It knows its operation by name and i
 and nothing of HTTP beyond the headers that checksums need.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import timedelta
+from typing import Any, Literal
 
 from strongroom.aws.http import Headers
+from strongroom.identity.policy import Context
 from strongroom.identity.requester import Requester
 from strongroom.identity.root import Principal
 
@@ -33,9 +35,48 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Permission:
+    """What a request has to be allowed: an IAM action on the ARN of a resource. `conditions`: the condition keys of this
+    action alone, beside those of the whole request.
+    """
+
+    action: str
+    resource: str
+    conditions: Context = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sought:
+    """A request before it is allowed, as the rules of its service see it. `auth_type`: as `s3:authType` says it.
+    `signature_age`: of a presigned request or a form. `document_unread`: its XML document is yet to come.
+    """
+
+    operation: str
+    input: Mapping[str, Any] = field(repr=False)
+    headers: Headers
+    account_id: str
+    auth_type: Literal["REST-HEADER", "REST-QUERY-STRING", "POST"]
+    signature_age: timedelta | None = None
+    document_unread: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a service wants to have allowed. `conditions`: the keys of the whole request. `permissions`: all that is
+    needed; they may come one by one, and the next raise S3Error for what only somebody may hear who was allowed the
+    first. None at all: its unread document decides, or its handler.
+    """
+
+    conditions: Callable[[Sought], Context]
+    permissions: Callable[[Sought], Awaitable[Iterable[Permission]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizedCall:
     """`secret_headers`: the customer-key headers, taken out of `headers` and `input` at the edge, by lower-case name.
     `bucket_url`: where the client finds the bucket, for answers that name an object's URL.
+    `denial`: for what only the handler learns of (each key of DeleteObjects): None where it is allowed, else AWS's
+    sentence.
     """
 
     operation: str
@@ -45,6 +86,7 @@ class AuthorizedCall:
     body: Body | None
     requester: Requester
     bucket_url: str
+    denial: Callable[[Permission], str | None] = field(repr=False)
 
     @property
     def principal(self) -> Principal:

@@ -15,7 +15,7 @@ from strongroom.aws.checksums import Expected, parse_algorithm
 from strongroom.aws.errors import S3Error
 from strongroom.crypto.customer_key import CustomerKey
 from strongroom.database.database import Connection
-from strongroom.identity.call import Answer, AuthorizedCall, Body
+from strongroom.identity.call import Answer, AuthorizedCall, Body, Permission
 from strongroom.metadata.objects import get_version, put_version
 from strongroom.metadata.records import NULL_VERSION, Attributes, ObjectVersion, OpenBucket, SseC
 from strongroom.s3.acl import check_acl
@@ -28,6 +28,7 @@ from strongroom.s3.encryption_headers import Choice, choose_encryption, names_en
 from strongroom.s3.find_object import find_object
 from strongroom.s3.get_object import open_object
 from strongroom.s3.object_keys import OTHER_KEY, ObjectKey, new_object_key, sealed_anew
+from strongroom.s3.permissions import copy_source_read, object_arn
 from strongroom.s3.put_object import commit_object
 from strongroom.s3.read_body import plaintext, slices
 from strongroom.s3.requests import (
@@ -123,6 +124,8 @@ async def copy_object(call: AuthorizedCall, storage: Storage) -> Answer:
         raise S3Error("InvalidRequest", _NOTHING_CHANGED)
     check_write_conditions(call.input, key, await get_version(storage.database, bucket, key))
 
+    if source.version.attributes.tags and not tags_given:
+        _check_may_copy_tags(call)
     attributes = _attributes(call, source.version.attributes, attributes_given, tags_given)
     named = call.input.get("ChecksumAlgorithm")
     algorithm = parse_algorithm(named).name if named else source.version.checksum_algorithm or DEFAULT
@@ -198,6 +201,17 @@ def _attributes(call: AuthorizedCall, source: Attributes, replaces: bool, replac
         storage_class=given.storage_class,
         tags=tags,
     )
+
+
+def _check_may_copy_tags(call: AuthorizedCall) -> None:
+    """Tags that go along are read there and written here. Raises AccessDenied."""
+    target = object_arn(call.input["Bucket"], call.input["Key"])
+    for permission in (
+        copy_source_read(call.input["CopySource"], "GetObjectTagging", "GetObjectVersionTagging"),
+        Permission(action="s3:PutObjectTagging", resource=target),
+    ):
+        if (message := call.denial(permission)) is not None:
+            raise S3Error("AccessDenied", message)
 
 
 def _changes_encryption(call: AuthorizedCall, bucket: OpenBucket, version: ObjectVersion) -> bool:

@@ -15,6 +15,7 @@ from strongroom.observe.metrics import count_integrity_error
 from strongroom.s3.conditions import check_delete
 from strongroom.s3.find_object import check_version_id, is_version_id, missing
 from strongroom.s3.naming import check_key
+from strongroom.s3.permissions import deletions
 from strongroom.s3.requests import object_key_name
 from strongroom.s3.storage import Storage, commit, open_bucket
 
@@ -37,7 +38,7 @@ async def delete_objects(call: AuthorizedCall, storage: Storage) -> Answer:
         if "LastModifiedTime" in each or "Size" in each:
             raise S3Error("NotImplemented", Header="LastModifiedTime" if "LastModifiedTime" in each else "Size")
     # All at once, so that they share one commit.
-    results = await asyncio.gather(*(_delete_one(storage, bucket, each) for each in wanted))
+    results = await asyncio.gather(*(_delete_one(call, storage, bucket, each) for each in wanted))
     quiet = call.input["Delete"].get("Quiet", False)
     return Answer(
         output={
@@ -47,10 +48,17 @@ async def delete_objects(call: AuthorizedCall, storage: Storage) -> Answer:
     )
 
 
-async def _delete_one(storage: Storage, bucket: OpenBucket, wanted: dict[str, Any]) -> dict[str, Any]:
-    """One member of the answer: of `Errors` if it has a Code, else of `Deleted`."""
+async def _delete_one(
+    call: AuthorizedCall, storage: Storage, bucket: OpenBucket, wanted: dict[str, Any]
+) -> dict[str, Any]:
+    """One member of the answer: of `Errors` if it has a Code, else of `Deleted`. What may not be deleted is an error of
+    this key alone.
+    """
     key, version_id = wanted["Key"], wanted.get("VersionId")
     named = {"Key": key} | ({"VersionId": version_id} if version_id is not None else {})
+    for permission in deletions(bucket.bucket.name, wanted):
+        if (message := call.denial(permission)) is not None:
+            return {**named, "Code": "AccessDenied", "Message": message}
     try:
         check_key(key)
         if version_id is not None and not is_version_id(version_id):

@@ -17,6 +17,7 @@ from strongroom.s3.encryption_headers import read_customer_key
 from strongroom.s3.find_object import find_object
 from strongroom.s3.multipart import requested_part
 from strongroom.s3.object_keys import ObjectKey, unseal
+from strongroom.s3.permissions import tagging_read
 from strongroom.s3.ranges import parse_range
 from strongroom.s3.read_body import all_parts, plaintext, primed, slices
 from strongroom.s3.requests import moment, now, object_key_name, preconditions, version_member
@@ -69,6 +70,9 @@ async def _head(
         "AcceptRanges": "bytes",
         "ContentLength": extent.length,
     }
+    tags = version.attributes.tags
+    if tags and call.denial(tagging_read(call.input)) is None:
+        output["TagCount"] = len(tags)
     if extent.partial:
         output["ContentRange"] = f"bytes {extent.first}-{extent.last}/{version.size}"
     if extent.part is not None and version.part_count:
@@ -110,8 +114,6 @@ def described(bucket: OpenBucket, version: ObjectVersion) -> dict[str, Any]:
         output["Metadata"] = attributes.user_metadata
     if attributes.storage_class != "STANDARD":
         output["StorageClass"] = attributes.storage_class
-    if attributes.tags:
-        output["TagCount"] = len(attributes.tags)
     return output
 
 

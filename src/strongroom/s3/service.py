@@ -1,12 +1,15 @@
 """S3 as the edge serves it: which function answers which operation. What is not here is 501."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 
 from strongroom.aws.errors import S3Error
 from strongroom.blobs.store import StorageUnavailable
-from strongroom.identity.call import Answer, AuthorizedCall, Handler
+from strongroom.crypto.errors import IntegrityError
+from strongroom.identity.call import Answer, AuthorizedCall, Handler, Permission, Rules, Sought
+from strongroom.identity.policy import Context
 from strongroom.keys.store_keys import StoreKeyError
+from strongroom.metadata.uploads import get_upload
 from strongroom.s3.bucket_encryption import delete_bucket_encryption, get_bucket_encryption, put_bucket_encryption
 from strongroom.s3.buckets import (
     create_bucket,
@@ -17,13 +20,16 @@ from strongroom.s3.buckets import (
     put_bucket_versioning,
     remove_bucket,
 )
+from strongroom.s3.condition_keys import request_conditions, upload_conditions
 from strongroom.s3.copy_object import copy_object
+from strongroom.s3.copy_source import parse_copy_source
 from strongroom.s3.delete_object import delete_object, delete_objects
 from strongroom.s3.encryption_headers import refuse_encryption_headers
 from strongroom.s3.get_object import get_object, head_object
 from strongroom.s3.list_objects import list_object_versions, list_objects, list_objects_v2
 from strongroom.s3.list_uploads import list_multipart_uploads, list_upload_parts
 from strongroom.s3.object_attributes import get_object_attributes
+from strongroom.s3.permissions import COPIES, DECIDED_BY_DOCUMENT, OF_AN_UPLOAD, PER_KEY, bucket_arn, permissions
 from strongroom.s3.put_object import put_object
 from strongroom.s3.storage import Storage, open_bucket
 from strongroom.s3.tagging import (
@@ -41,6 +47,8 @@ Operation = Callable[[AuthorizedCall, Storage], Awaitable[Answer]]
 
 # Every other operation refuses x-amz-server-side-encryption: a client that sends it believes that it has an effect.
 _CHOOSES_ENCRYPTION = frozenset({"CopyObject", "CreateMultipartUpload", "PutObject"})
+
+_TELL_OF_ABSENCE = frozenset({"NoSuchKey", "NoSuchVersion"})
 
 OPERATIONS: Mapping[str, Operation] = {
     "AbortMultipartUpload": abort_multipart_upload,
@@ -84,10 +92,55 @@ def handlers(storage: Storage) -> Mapping[str, Handler]:
     return {name: partial(_answer, operation, storage) for name, operation in OPERATIONS.items()}
 
 
+def rules(storage: Storage) -> Rules:
+    """What the operations have to be allowed."""
+    return Rules(conditions=request_conditions, permissions=partial(_permissions, storage))
+
+
+async def _permissions(storage: Storage, sought: Sought) -> Iterator[Permission]:
+    return permissions(sought, await _upload(storage, sought) if sought.operation in OF_AN_UPLOAD else None)
+
+
+async def _upload(storage: Storage, sought: Sought) -> Context:
+    """How the upload is encrypted: a policy that demands an encryption would refuse every part, which can't say it."""
+    given = sought.input
+    try:
+        bucket = await storage.keyring.open_bucket(given["Bucket"])
+        upload = await get_upload(storage.database, bucket, given["Key"], given["UploadId"]) if bucket else None
+    except (IntegrityError, StoreKeyError):
+        return {}  # the handler finds it too, and says so to whoever is allowed that far
+    return upload_conditions(upload.encryption) if upload else {}
+
+
 async def check_target(storage: Storage, call: AuthorizedCall) -> None:
-    """AWS says that there is no such bucket before it says what is wrong with an XML body. Raises S3Error."""
-    if call.operation != "CreateBucket":
+    """AWS says that there is no such bucket before it says what is wrong with an XML body. Raises S3Error.
+
+    Where nothing is decided yet, only who may list the bucket hears that there is none.
+    """
+    if call.operation == "CreateBucket":
+        return
+    try:
         await open_bucket(storage, call)
+    except S3Error as error:
+        if error.code == "NoSuchBucket" and (call.operation == PER_KEY or call.operation in DECIDED_BY_DOCUMENT):
+            _refuse_strangers(call, call.input["Bucket"])
+        raise
+
+
+def _refuse_strangers(call: AuthorizedCall, bucket: str) -> None:
+    """Raises AccessDenied for whoever may not know what is in the bucket, and so not what is missing (S3 API Reference,
+    GetObject: "If you don't have the s3:ListBucket permission, Amazon S3 returns 403").
+    """
+    if (message := call.denial(Permission(action="s3:ListBucket", resource=bucket_arn(bucket)))) is not None:
+        raise S3Error("AccessDenied", message)
+
+
+def _looked_into(call: AuthorizedCall) -> Iterator[str]:
+    """The buckets whose contents an answer tells of."""
+    if call.operation in COPIES:
+        yield parse_copy_source(call.input["CopySource"]).bucket
+    if call.operation not in COPIES or call.input.get("IfMatch") is not None:
+        yield call.input["Bucket"]
 
 
 async def _answer(operation: Operation, storage: Storage, call: AuthorizedCall) -> Answer:
@@ -96,6 +149,11 @@ async def _answer(operation: Operation, storage: Storage, call: AuthorizedCall) 
         refuse_encryption_headers(call)
     try:
         return await operation(call, storage)
+    except S3Error as error:
+        if error.code in _TELL_OF_ABSENCE:
+            for bucket in _looked_into(call):
+                _refuse_strangers(call, bucket)
+        raise
     except StorageUnavailable as error:
         raise S3Error("ServiceUnavailable") from error
     except StoreKeyError as error:
