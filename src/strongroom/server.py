@@ -31,6 +31,7 @@ from strongroom.edge.local_client import LocalAnswer, request
 from strongroom.edge.service import Identity, Service
 from strongroom.identity.root import Credentials, Principal, RootUser, load_root
 from strongroom.keys.keyring import Keyring, primary_store_key
+from strongroom.keys.no_kms import NoBucketKeys, NoKeyService
 from strongroom.keys.rotation import (
     Rotation,
     RotationRunning,
@@ -260,6 +261,8 @@ async def open_store(data_dir: Path, settings: Settings) -> OpenStore:
         database=database,
         blobs=blobs,
         keyring=keyring,
+        kms=NoKeyService(),
+        bucket_keys=NoBucketKeys(),
         hashing=ThreadPoolExecutor(_HASHING_THREADS, thread_name_prefix="hashing"),
         now_us=_now_us,
         region=settings.region,

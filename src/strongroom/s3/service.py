@@ -21,9 +21,11 @@ from strongroom.s3.copy_object import copy_object
 from strongroom.s3.delete_object import delete_object, delete_objects
 from strongroom.s3.encryption_headers import refuse_encryption_headers
 from strongroom.s3.get_object import get_object, head_object
+from strongroom.s3.kms_errors import KEY_SERVICE_ERRORS, s3_error
 from strongroom.s3.list_objects import list_object_versions, list_objects, list_objects_v2
 from strongroom.s3.list_uploads import list_multipart_uploads, list_upload_parts
 from strongroom.s3.object_attributes import get_object_attributes
+from strongroom.s3.object_encryption import update_object_encryption
 from strongroom.s3.put_object import put_object
 from strongroom.s3.storage import Storage, open_bucket
 from strongroom.s3.tagging import (
@@ -74,6 +76,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "PutBucketVersioning": put_bucket_versioning,
     "PutObject": put_object,
     "PutObjectTagging": put_object_tagging,
+    "UpdateObjectEncryption": update_object_encryption,
     "UploadPart": upload_part,
     "UploadPartCopy": upload_part_copy,
 }
@@ -91,7 +94,7 @@ async def check_target(storage: Storage, call: AuthorizedCall) -> None:
 
 
 async def _answer(operation: Operation, storage: Storage, call: AuthorizedCall) -> Answer:
-    """What the stores cannot do just now is 503, and nothing was changed; the cause is for the log."""
+    """What stores and key service cannot do just now is 503, and nothing was changed; the cause is for the log."""
     if call.operation not in _CHOOSES_ENCRYPTION:
         refuse_encryption_headers(call)
     try:
@@ -100,3 +103,5 @@ async def _answer(operation: Operation, storage: Storage, call: AuthorizedCall) 
         raise S3Error("ServiceUnavailable") from error
     except StoreKeyError as error:
         raise S3Error("InternalError") from error
+    except KEY_SERVICE_ERRORS as error:
+        raise s3_error(error) from error
