@@ -15,7 +15,16 @@ from strongroom.s3.verification import verify as findings
 from strongroom.server import OpenStore
 
 SOUND, DAMAGED, COULD_NOT_RUN = 0, 1, 2
-_KINDS: tuple[Kind, ...] = ("bucket", "version", "delete marker", "upload", "blob", "outer blob", "blob without key")
+_KINDS: tuple[Kind, ...] = (
+    "bucket",
+    "bucket key",
+    "version",
+    "delete marker",
+    "upload",
+    "blob",
+    "outer blob",
+    "blob without key",
+)
 
 
 def verify(data_dir: Path, config_file: Path | None, *, bucket: str | None, as_json: bool) -> int:
@@ -88,7 +97,8 @@ def _tell(told: Damage | dict[str, object]) -> None:
         return
     verdict = f"Damaged in {told['damages']:,} places" if told["damages"] else "Sound"
     print(
-        f"{verdict}. As they should be: {told['buckets']:,} buckets, {told['versions']:,} versions,"
+        f"{verdict}. As they should be: {told['buckets']:,} buckets, {told['bucket_keys']:,} bucket keys,"
+        f" {told['versions']:,} versions,"
         f" {told['delete_markers']:,} delete markers, {told['uploads']:,} uploads;"
         f" {told['blobs']:,} blobs ({told['blob_bytes']:,} bytes) authenticated,"
         f" {told['outer_blobs']:,} of DSSE-KMS ({told['outer_blob_bytes']:,} bytes) by their outer layer;"

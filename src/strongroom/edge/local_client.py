@@ -3,15 +3,12 @@
 For the proof at the start, which must go the whole way that a client's request goes, and before any socket is open.
 """
 
-import hashlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from strongroom.aws.canonical import canonical_request
-from strongroom.aws.http import Headers
-from strongroom.aws.sigv4 import ALGORITHM, CredentialScope, derive_key, sign
+from strongroom.aws.signing import signed
 from strongroom.identity.root import Credentials
 
 HOST = "localhost"
@@ -35,24 +32,16 @@ async def request(
     headers: dict[str, str] | None = None,
 ) -> LocalAnswer:
     """`path`: as on the wire, without a query. `headers`: in lower case."""
-    digest = hashlib.sha256(body).hexdigest()
-    timestamp = now.strftime("%Y%m%dT%H%M%SZ")
-    given = {
-        **(headers or {}),
-        "content-length": str(len(body)),
-        "host": HOST,
-        "x-amz-content-sha256": digest,
-        "x-amz-date": timestamp,
-    }
-    scope = CredentialScope(timestamp[:8], region, "s3")
-    names = sorted(given)
-    canonical = canonical_request(
-        method, path.encode(), b"", Headers.of(given.items()), signed_headers=names, payload=digest
-    )
-    to_sign = f"{ALGORITHM}\n{timestamp}\n{scope}\n{hashlib.sha256(canonical).hexdigest()}"
-    signature = sign(derive_key(credentials.secret_access_key, scope), to_sign)
-    given["authorization"] = (
-        f"{ALGORITHM} Credential={credentials.access_key_id}/{scope}, SignedHeaders={';'.join(names)}, Signature={signature}"
+    given = signed(
+        method,
+        path,
+        {**(headers or {}), "content-length": str(len(body)), "host": HOST},
+        body,
+        access_key_id=credentials.access_key_id,
+        secret=credentials.secret_access_key,
+        region=region,
+        service="s3",
+        now=now,
     )
     return await _exchange(app, method, path, given, body)
 

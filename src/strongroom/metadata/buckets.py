@@ -75,7 +75,7 @@ def retire_secrets(tx: Connection, bucket_id: bytes, *, current: int) -> None:
     """Remove the secrets that no row names any more; without them no old copy of their rows opens again."""
     named = " UNION ALL ".join(
         f"SELECT 1 FROM {table} r WHERE r.bucket_id = s.bucket_id AND r.secret_version = s.version"
-        for table in ("object_versions", "object_parts", "uploads", "upload_parts")
+        for table in ("object_versions", "object_parts", "uploads", "upload_parts", "bucket_keys")
     )
     tx.execute(
         "DELETE FROM bucket_secrets WHERE bucket_id = ? AND version IN (SELECT version FROM bucket_secrets s"
@@ -110,7 +110,7 @@ def update_bucket(
 
 
 def delete_bucket(tx: Connection, bucket: OpenBucket, *, delete_after_us: int) -> None:
-    """Remove an empty bucket, its unfinished uploads and its secrets, without which nothing of it opens again. Raises
+    """Remove an empty bucket, its unfinished uploads, its bucket keys and its secrets, without which nothing of it opens again. Raises
     BucketNotEmpty.
     """
     of_bucket = (bucket.bucket_id,)
@@ -120,6 +120,7 @@ def delete_bucket(tx: Connection, bucket: OpenBucket, *, delete_after_us: int) -
         deletions.doom_object(tx, object_id, delete_after_us=delete_after_us)  # type: ignore[arg-type]
     tx.execute("DELETE FROM upload_parts WHERE bucket_id = ?", of_bucket)
     tx.execute("DELETE FROM uploads WHERE bucket_id = ?", of_bucket)
+    tx.execute("DELETE FROM bucket_keys WHERE bucket_id = ?", of_bucket)
     tx.execute("DELETE FROM bucket_secrets WHERE bucket_id = ?", of_bucket)
     tx.execute("DELETE FROM buckets WHERE bucket_id = ? AND revision = ?", (bucket.bucket_id, bucket.bucket.revision))
     if not tx.changed:

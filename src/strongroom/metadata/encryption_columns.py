@@ -68,4 +68,7 @@ def joined(columns: Columns, keys: SealedKeys) -> Encryption | None:
 
 
 def _sse_kms(key_arn: str, material_id: bytes | None, keys: SealedKeys) -> SseKms:
-    return SseKms(key_arn=key_arn, material_id=material_id, context=keys.context, ciphertext_blob=keys.sealed_key)
+    # To the row's binding an empty column and none are the same.
+    return SseKms(
+        key_arn=key_arn, material_id=material_id or None, context=keys.context, ciphertext_blob=keys.sealed_key
+    )

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import cast
 
 from strongroom.database.database import Database, Row, Value
+from strongroom.metadata import bucket_keys
 from strongroom.metadata.rows import PART_COLUMNS, UPLOAD_COLUMNS, VERSION_COLUMNS
 
 _PAGE = 200
@@ -15,7 +16,7 @@ _PAGE = 200
 _OF_BUCKET = "SELECT bucket_id FROM buckets WHERE ? IS NULL OR name = ?"
 _VERSION = "SELECT 1 FROM object_versions v WHERE v.object_id = r.object_id"
 _OPEN_UPLOAD = "SELECT 1 FROM uploads u WHERE u.object_id = r.object_id AND u.state = 0"
-_OF_A_BUCKET = ("object_versions", "object_parts", "uploads", "upload_parts", "bucket_secrets")
+_OF_A_BUCKET = ("object_versions", "object_parts", "uploads", "upload_parts", "bucket_keys", "bucket_secrets")
 _OF_AN_OBJECT = {
     "pages of parts": f"object_parts r WHERE NOT EXISTS ({_VERSION})",
     "pending parts": f"upload_parts r WHERE NOT EXISTS ({_OPEN_UPLOAD})",
@@ -74,6 +75,18 @@ def part_rows(database: Database, bucket_id: bytes, object_id: bytes) -> AsyncIt
     return _paged(database, sql, (bucket_id, object_id), (-1,))
 
 
+def bucket_key_rows(database: Database, bucket_id: bytes) -> AsyncIterator[Row]:
+    """bucket_keys.COLUMNS, which begin with the bucket key's id."""
+    sql = f"SELECT {bucket_keys.COLUMNS} FROM bucket_keys WHERE bucket_id = ? AND bucket_key_id > ? ORDER BY bucket_key_id LIMIT ?"
+    return _paged(database, sql, (bucket_id,), (b"",))
+
+
+async def bucket_key_row(database: Database, bucket_id: bytes, row: Row) -> Row | None:
+    """The same row as it is now."""
+    sql = f"SELECT {bucket_keys.COLUMNS} FROM bucket_keys WHERE bucket_id = ? AND bucket_key_id = ?"
+    return _one(await database.read(sql, (bucket_id, row[0])))
+
+
 async def part_row(database: Database, bucket_id: bytes, object_id: bytes, row: Row) -> Row | None:
     """The same row as it is now."""
     sql = f"SELECT {PART_COLUMNS} FROM upload_parts WHERE bucket_id = ? AND object_id = ? AND part_number = ?"
@@ -101,6 +114,12 @@ async def strays(database: Database) -> list[str]:
     for what, source in _OF_AN_OBJECT.items():
         rows = await database.read(f"SELECT DISTINCT object_id FROM {source}")
         found += [f"there are {what} of the object with id {_hex(row[0])}, whose own row is missing" for row in rows]
+    for table in ("object_versions", "uploads"):
+        rows = await database.read(
+            f"SELECT DISTINCT bucket_key_id FROM {table} r WHERE bucket_key_id IS NOT NULL AND NOT EXISTS"
+            " (SELECT 1 FROM bucket_keys k WHERE k.bucket_id = r.bucket_id AND k.bucket_key_id = r.bucket_key_id)"
+        )
+        found += [f"{table} has rows that name the bucket key {_hex(row[0])}, which does not exist" for row in rows]
     return found
 
 

@@ -15,6 +15,7 @@ from strongroom.crypto.errors import IntegrityError
 from strongroom.crypto.sealing import open_object_key, seal_object_key
 from strongroom.database.database import Connection, Database, Row
 from strongroom.metadata import deletions
+from strongroom.metadata.bucket_keys import require_bucket_key
 from strongroom.metadata.records import (
     NULL_VERSION,
     Dsse,
@@ -22,6 +23,7 @@ from strongroom.metadata.records import (
     ObjectVersion,
     OpenBucket,
     Part,
+    SseKmsBucketKey,
     SseS3,
 )
 from strongroom.metadata.rows import (
@@ -203,7 +205,7 @@ def put_version(
 
     `new.secret_version` must be the bucket's current one. With versioning off or suspended the null version is
     replaced, and its blobs are queued for deletion unless `new` keeps its object id. Raises what `check` raises,
-    BlobCondemned, IntegrityError.
+    BlobCondemned, BucketKeyGone, IntegrityError.
     """
     newest = latest(tx, bucket, new.key)
     check(newest)
@@ -230,9 +232,10 @@ def put_version(
 
 def update_version(tx: Connection, bucket: OpenBucket, old: ObjectVersion, new: ObjectVersion) -> ObjectVersion:
     """Write changed sealed fields of a version, its encryption among them, in place: same identity, next revision,
-    current secret. Raises StaleVersion.
+    current secret. Raises StaleVersion, BucketKeyGone.
     """
     record = rewrapped(bucket, replace(new, revision=old.revision + 1))
+    _require_bucket_key(tx, bucket, record)
     row = dict(zip(_VERSION_COLUMNS, seal_version(bucket, record), strict=True))
     tx.execute(
         f"UPDATE object_versions SET {', '.join(f'{column} = ?' for column in _CHANGING)}"
@@ -297,9 +300,15 @@ def _delete_row(tx: Connection, bucket: OpenBucket, version: ObjectVersion) -> N
 
 
 def _insert(tx: Connection, bucket: OpenBucket, record: ObjectVersion) -> None:
+    _require_bucket_key(tx, bucket, record)
     row: Row = seal_version(bucket, record)
     marks = ", ".join("?" * len(row))
     tx.execute(
         f"INSERT INTO object_versions (bucket_id, {VERSION_COLUMNS}) VALUES (?, {marks})",
         (bucket.bucket_id, *row),
     )
+
+
+def _require_bucket_key(tx: Connection, bucket: OpenBucket, record: ObjectVersion) -> None:
+    if isinstance(record.encryption, SseKmsBucketKey):
+        require_bucket_key(tx, bucket, record.encryption.bucket_key_id)

@@ -12,7 +12,6 @@ from typing import Any, cast
 import msgspec
 from msgspec import Struct
 
-from strongroom.crypto import sealing
 from strongroom.crypto.context import ctx, text, u8, u32, u64
 from strongroom.crypto.errors import IntegrityError
 from strongroom.crypto.rows import RowSealer
@@ -34,6 +33,7 @@ from strongroom.metadata.records import (
     Upload,
     quoted_etag,
 )
+from strongroom.metadata.sealed_row import associated_data, open_sealed, row_key_of
 
 OBJECT, DELETE_MARKER = 0, 1
 OPEN, COMPLETED = 0, 1
@@ -108,7 +108,9 @@ def open_bucket(sealer: RowSealer, row: Row) -> Bucket:
     """The bucket of a row (BUCKET_COLUMNS). Raises IntegrityError."""
     bucket_id, name, created_us, version, revision, sealed = cast("tuple[bytes, str, int, int, int, bytes]", row)
     config = _decode_config(
-        _open(sealer, version, _checked(_bucket_ad, bucket_id, name, created_us, version, revision), sealed)
+        open_sealed(
+            sealer, version, associated_data(_bucket_ad, bucket_id, name, created_us, version, revision), sealed
+        )
     )
     return Bucket(
         bucket_id=bucket_id, name=name, created_us=created_us, secret_version=version, revision=revision, config=config
@@ -212,8 +214,11 @@ def seal_version(bucket: OpenBucket, record: ObjectVersion) -> tuple[Value, ...]
 def _open_version(bucket: OpenBucket, row: Row) -> tuple[bytes, bytes]:
     """Head and rest of the sealed plaintext of a row (VERSION_COLUMNS). Raises IntegrityError."""
     version = cast("int", row[12])
-    plaintext = _open(
-        _row_key(bucket, version), version, _checked(_version_ad, bucket.bucket_id, row[:-1]), cast("bytes", row[-1])
+    plaintext = open_sealed(
+        row_key_of(bucket, version),
+        version,
+        associated_data(_version_ad, bucket.bucket_id, row[:-1]),
+        cast("bytes", row[-1]),
     )
     split = 2 + int.from_bytes(plaintext[:2], "big")
     return plaintext[2:split], plaintext[split:]
@@ -285,8 +290,8 @@ def seal_page(bucket: OpenBucket, object_id: bytes, page: int, parts: Sequence[P
 def open_page(bucket: OpenBucket, object_id: bytes, row: Row) -> tuple[Part, ...]:
     """The parts of a row (PAGE_COLUMNS). Raises IntegrityError."""
     page, version, revision, sealed = cast("tuple[int, int, int, bytes]", row)
-    ad = _checked(_page_ad, bucket.bucket_id, object_id, page, version, revision)
-    return _decode_page(_open(_row_key(bucket, version), version, ad, sealed))
+    ad = associated_data(_page_ad, bucket.bucket_id, object_id, page, version, revision)
+    return _decode_page(open_sealed(row_key_of(bucket, version), version, ad, sealed))
 
 
 # --- uploads and their parts
@@ -357,8 +362,8 @@ def open_upload(bucket: OpenBucket, row: Row) -> Upload:
     """The upload of a row (UPLOAD_COLUMNS). Raises IntegrityError."""
     columns = cast("tuple[Any, ...]", row)
     version = columns[10]
-    ad = _checked(_upload_ad, bucket.bucket_id, columns[:-1])
-    body = _decode_upload(_open(_row_key(bucket, version), version, ad, columns[-1]))
+    ad = associated_data(_upload_ad, bucket.bucket_id, columns[:-1])
+    body = _decode_upload(open_sealed(row_key_of(bucket, version), version, ad, columns[-1]))
     encryption = joined(Columns(*columns[6:10]), SealedKeys(body.sealed_key, body.context, body.outer_key))
     if encryption is None:
         raise IntegrityError
@@ -404,29 +409,5 @@ def seal_part(bucket: OpenBucket, object_id: bytes, part: Part, revision: int) -
 def open_part(bucket: OpenBucket, object_id: bytes, row: Row) -> Part:
     """The pending part of a row (PART_COLUMNS). Raises IntegrityError."""
     part_number, size, modified_us, version, revision, sealed = cast("tuple[int, int, int, int, int, bytes]", row)
-    ad = _checked(_part_ad, bucket.bucket_id, object_id, part_number, size, modified_us, version, revision)
-    return _decode_part(_open(_row_key(bucket, version), version, ad, sealed))
-
-
-# --- what they share
-
-
-def _open(sealer: RowSealer, version: int, ad: bytes, sealed: object) -> bytes:
-    if not isinstance(sealed, bytes):
-        raise IntegrityError("a sealed column holds what cannot have been written")
-    return sealing.open_row(sealer, version, ad, sealed)
-
-
-def _row_key(bucket: OpenBucket, version: int) -> RowSealer:
-    try:
-        return bucket.keys[version].rows
-    except KeyError:
-        raise IntegrityError(f"a row names version {version} of its bucket's secret, which does not exist") from None
-
-
-def _checked(associated_data: Any, *fields: Any) -> bytes:
-    """Associated data of columns as found: a column of a wrong type or range is damage like any other."""
-    try:
-        return cast("bytes", associated_data(*fields))
-    except (TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise IntegrityError("a clear column holds what cannot have been written") from error
+    ad = associated_data(_part_ad, bucket.bucket_id, object_id, part_number, size, modified_us, version, revision)
+    return _decode_part(open_sealed(row_key_of(bucket, version), version, ad, sealed))

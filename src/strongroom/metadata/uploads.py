@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from strongroom.database.database import Connection, Database
 from strongroom.metadata import deletions
+from strongroom.metadata.bucket_keys import require_bucket_key
 from strongroom.metadata.records import (
     Completion,
     Dsse,
@@ -104,6 +105,9 @@ def find_upload(tx: Connection, bucket: OpenBucket, key: str, upload_id: str) ->
 
 
 def create_upload(tx: Connection, bucket: OpenBucket, upload: Upload) -> None:
+    """Raises BucketKeyGone."""
+    if isinstance(upload.encryption, SseKmsBucketKey):
+        require_bucket_key(tx, bucket, upload.encryption.bucket_key_id)
     row = seal_upload(bucket, upload)
     marks = ", ".join("?" * len(row))
     tx.execute(

@@ -8,8 +8,9 @@ a client sent.
 """
 
 import os
+from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -37,6 +38,34 @@ _integrity_errors = Counter(
 )
 _deleted_blobs = Counter("strongroom_deleted_blobs", "Blobs removed after their grace.", registry=_REGISTRY)
 _worker_restarts = Counter("strongroom_worker_restarts", "Workers that died and were restarted.", registry=_REGISTRY)
+
+_kms_calls = Counter(
+    "strongroom_kms_calls", "Calls to the key service as S3 makes them.", ["operation", "outcome"], registry=_REGISTRY
+)
+_kms_seconds = Histogram(
+    "strongroom_kms_call_seconds",
+    "From a call to the key service to its end, retries included.",
+    ["operation"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=_REGISTRY,
+)
+_kms_retries = Counter(
+    "strongroom_kms_retries", "Attempts after the first one of a call.", ["operation"], registry=_REGISTRY
+)
+_kms_breakers_open = Gauge(
+    "strongroom_kms_breakers_open",
+    "Processes that ask the key service nothing for the moment, because it does not answer.",
+    registry=_REGISTRY,
+    multiprocess_mode="sum",
+)
+_bucket_key_lookups = Counter(
+    "strongroom_bucket_key_lookups",
+    "Uses of bucket keys: `hit` without a call to the key service, `shared` by one that was under way, `miss` by one.",
+    ["operation", "found"],
+    registry=_REGISTRY,
+)
+
+KmsOutcome = Literal["ok", "refused", "throttled", "unavailable", "misbehaved", "cancelled"]
 
 
 def become(process: str) -> None:
@@ -71,6 +100,25 @@ def count_deleted_blobs(number: int = 1) -> None:
 
 def count_worker_restart() -> None:
     _worker_restarts.inc()
+
+
+def observe_kms_call(operation: str, outcome: KmsOutcome, seconds: float) -> None:
+    """One call of `operation` (a name of KMS's model), with all its attempts."""
+    _kms_calls.labels(operation, outcome).inc()
+    _kms_seconds.labels(operation).observe(seconds)
+
+
+def count_kms_retry(operation: str) -> None:
+    _kms_retries.labels(operation).inc()
+
+
+def tell_kms_breaker(*, is_open: bool) -> None:
+    _kms_breakers_open.set(is_open)
+
+
+def count_bucket_key_lookup(operation: str, found: Literal["hit", "shared", "miss"]) -> None:
+    """`operation`: GenerateDataKey for a write, Decrypt for a read."""
+    _bucket_key_lookups.labels(operation, found).inc()
 
 
 def exposition() -> bytes:

@@ -1,5 +1,5 @@
-"""Space comes back by itself: the deletion queue, finished uploads, files of writers that died, and blobs that no row
-ever named.
+"""Space comes back by itself: the deletion queue, finished uploads, files of writers that died, and blobs and bucket
+keys that no row names.
 
 A blob whose commit is under way has no row yet and looks like an orphan. So an orphan is condemned first, which makes a
 late commit fail, and deleted only after the grace; and one younger than `ORPHAN_AGE` is let alone, which spares slow
@@ -9,11 +9,12 @@ commits the failure.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import compress
 
 from strongroom.blobs.store import BlobId
 from strongroom.database.database import Connection
-from strongroom.metadata import deletions, uploads
+from strongroom.metadata import bucket_keys, deletions, uploads
 from strongroom.observe import log, metrics
 from strongroom.s3.storage import Storage
 
@@ -93,6 +94,7 @@ async def collect(
     temporary = await remove_abandoned()
     orphans, orphan_bytes = await condemn_orphans(storage, age=age)
     await _forget_uploads(storage)
+    await _forget_bucket_keys(storage)
     deleted = await delete_due(storage)
     return Collected(orphans, orphan_bytes, temporary, deleted, await deletions.waiting(storage.database))
 
@@ -119,3 +121,8 @@ async def _forget_uploads(storage: Storage) -> None:
 
     while await storage.database.transact(forget, frees_space=True) == _BATCH:
         pass  # one after the other: other writers come in between
+
+
+async def _forget_bucket_keys(storage: Storage) -> None:
+    async for ids in bucket_keys.unused(storage.database, now_us=storage.now_us()):
+        await storage.database.transact(partial(bucket_keys.remove_unused, ids=ids), frees_space=True)

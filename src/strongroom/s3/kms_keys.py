@@ -11,10 +11,12 @@ import secrets
 from dataclasses import dataclass, field
 from hmac import compare_digest
 
+from strongroom.aws.errors import S3Error
 from strongroom.crypto.errors import IntegrityError, KeyMismatch
 from strongroom.crypto.sealing import open_object_key_bucket_key, seal_object_key_bucket_key
 from strongroom.identity.requester import Requester
 from strongroom.keys.provider import KeyServiceMisbehaved
+from strongroom.metadata.buckets import StaleBucket
 from strongroom.metadata.records import (
     Dsse,
     KmsEncryption,
@@ -133,9 +135,12 @@ async def open_key(use: KmsUse, encryption: KmsEncryption) -> bytes:
 
 async def _under_bucket_key(use: KmsUse, material: bytes, chosen: ChosenKms) -> SseKmsBucketKey:
     _check(use)
-    opened = await use.storage.bucket_keys.for_write(
-        use.bucket, use.bucket_arn, chosen.key_id, dict(chosen.context), use.requester
-    )
+    try:
+        opened = await use.storage.bucket_keys.for_write(
+            use.bucket, use.bucket_arn, chosen.key_id, dict(chosen.context), use.requester
+        )
+    except StaleBucket as error:
+        raise S3Error("NoSuchBucket", BucketName=use.bucket.bucket.name) from error
     sealed = seal_object_key_bucket_key(
         opened.plaintext,
         material,

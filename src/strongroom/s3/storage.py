@@ -20,6 +20,7 @@ from strongroom.identity.call import AuthorizedCall
 from strongroom.identity.requester import Requester
 from strongroom.keys.keyring import Keyring
 from strongroom.keys.provider import EncryptionContext, KeyProvider
+from strongroom.metadata.bucket_keys import BucketKeyGone
 from strongroom.metadata.buckets import StaleBucket, check_unchanged
 from strongroom.metadata.deletions import BlobCondemned
 from strongroom.metadata.objects import StaleVersion
@@ -109,7 +110,7 @@ async def commit(
     result.
 
     `change` may run several times, the last time with the bucket as it is. Raises what it raises, S3Error NoSuchBucket
-    where the bucket went and SlowDown where the blob was condemned meanwhile.
+    where the bucket went and SlowDown where the blob was condemned, or the bucket key collected, meanwhile.
     """
 
     def guarded(tx: Connection) -> T:
@@ -123,7 +124,7 @@ async def commit(
             bucket = await open_again(storage, bucket)
         except StaleVersion:
             continue
-        except BlobCondemned as error:
+        except (BlobCondemned, BucketKeyGone) as error:  # it took longer than what nobody names yet is kept
             raise S3Error("SlowDown") from error
 
 

@@ -21,6 +21,7 @@ from strongroom.crypto.segments import HEADER_SIZE
 from strongroom.database.database import Row, Value
 from strongroom.keys.store_keys import StoreKeyError
 from strongroom.metadata import inventory
+from strongroom.metadata.bucket_keys import open_bucket_key
 from strongroom.metadata.objects import read_pages
 from strongroom.metadata.records import Encryption, ObjectVersion, OpenBucket, Part, SseS3, Upload
 from strongroom.metadata.rows import open_part, open_upload, open_version
@@ -29,7 +30,7 @@ from strongroom.s3.messages import Reader, outer_reading, reading, stored_size
 from strongroom.s3.object_keys import ObjectKey, outer_key, unseal_here
 from strongroom.s3.storage import Storage
 
-Kind = Literal["bucket", "version", "delete marker", "upload", "blob", "outer blob", "blob without key"]
+Kind = Literal["bucket", "bucket key", "version", "delete marker", "upload", "blob", "outer blob", "blob without key"]
 """Of blobs: authenticated whole; by the outer of their two layers; by the checksum of the ciphertext alone."""
 
 
@@ -80,6 +81,9 @@ async def _bucket(storage: Storage, name: str, progress: Progress) -> AsyncItera
         return  # deleted meanwhile
     yield Checked(kind="bucket")
     walk = _Walk(storage=storage, name=name, bucket_id=bucket.bucket_id, progress=progress)
+    async for row in inventory.bucket_key_rows(storage.database, bucket.bucket_id):
+        for finding in await walk.judged(row, walk.bucket_key, inventory.bucket_key_row):
+            yield finding
     async for row in inventory.version_rows(storage.database, bucket.bucket_id):
         for finding in await walk.judged(row, walk.version, inventory.version_row):
             yield finding
@@ -118,6 +122,14 @@ class _Walk:
         return []
 
     # --- rows
+
+    async def bucket_key(self, bucket: OpenBucket, row: Row) -> list[Finding]:
+        try:
+            open_bucket_key(bucket, row)
+        except IntegrityError as error:
+            name = row[0].hex() if isinstance(row[0], bytes) else repr(row[0])
+            return [Damage(bucket=_text(self.name), problem=f"bucket key {name}: {error}")]
+        return [Checked(kind="bucket key")]
 
     async def version(self, bucket: OpenBucket, row: Row) -> list[Finding]:
         where = Damage(bucket=_text(self.name), key=_text(row[0]), version_id=_text(row[2]))

@@ -23,6 +23,9 @@ def test_a_request_is_counted_by_operation() -> None:
     metrics.count_error("NoSuchKey")
     metrics.count_integrity_error()
     metrics.count_deleted_blobs(3)
+    metrics.observe_kms_call("Decrypt", "refused", 0.003)
+    metrics.count_kms_retry("Decrypt")
+    metrics.count_bucket_key_lookup("Decrypt", "hit")
     after = samples(metrics.exposition().decode())
     told = {key: value - before.get(key, 0) for key, value in after.items()}
     get = (("operation", "GetObject"),)
@@ -33,6 +36,11 @@ def test_a_request_is_counted_by_operation() -> None:
     assert told["strongroom_errors_total", (("code", "NoSuchKey"),)] == 1
     assert told["strongroom_integrity_errors_total", ()] == 1
     assert told["strongroom_deleted_blobs_total", ()] == 3
+    decrypt = ("operation", "Decrypt")
+    assert told["strongroom_kms_calls_total", (decrypt, ("outcome", "refused"))] == 1
+    assert told["strongroom_kms_call_seconds_bucket", (("le", "0.005"), decrypt)] == 1
+    assert told["strongroom_kms_retries_total", (decrypt,)] == 1
+    assert told["strongroom_bucket_key_lookups_total", (("found", "hit"), decrypt)] == 1
 
 
 def test_processes_are_summed_and_a_successor_goes_on(tmp_path) -> None:
@@ -47,6 +55,7 @@ def test_processes_are_summed_and_a_successor_goes_on(tmp_path) -> None:
                 metrics.become(name)
                 metrics.observe_request("PutObject", 200, 0.1, 5, 0)
                 metrics.count_integrity_error()
+                metrics.tell_kms_breaker(is_open=name != "worker-2")
                 os.kill(os.getpid(), signal.SIGKILL)
             os.waitpid(pid, 0)
 
@@ -63,7 +72,8 @@ def test_processes_are_summed_and_a_successor_goes_on(tmp_path) -> None:
     assert told["strongroom_received_bytes_total", (("operation", "PutObject"),)] == 20
     assert told["strongroom_integrity_errors_total", ()] == 4
     assert told["strongroom_worker_restarts_total", ()] == 1
+    assert told["strongroom_kms_breakers_open", ()] == 2
     assert sorted(os.listdir(tmp_path)) == sorted(
-        [f"{kind}_worker-{number}.db" for kind in ("counter", "histogram") for number in range(3)]
-        + ["counter_supervisor.db"]
+        [f"{kind}_worker-{number}.db" for kind in ("counter", "gauge_sum", "histogram") for number in range(3)]
+        + ["counter_supervisor.db", "gauge_sum_supervisor.db"]
     )

@@ -1,0 +1,46 @@
+"""One call for all who ask the same thing at the same time.
+
+The call runs in a task of its own, so that one who goes away takes it from nobody else; it ends by itself, for whoever
+makes it bounds its time. What counts as "the same" is the caller's to say: the key must hold everything that the answer
+depends on, the one on whose behalf it is given included. Nothing is remembered after the call has ended.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class SingleFlight(Generic[T]):
+    def __init__(self) -> None:
+        self._flights: dict[Hashable, asyncio.Task[T]] = {}
+
+    def is_under_way(self, key: Hashable) -> bool:
+        flight = self._flights.get(key)
+        return flight is not None and not flight.done()
+
+    async def do(self, key: Hashable, call: Callable[[], Awaitable[T]]) -> T:
+        """What `call` gives, or what the call under the same `key` that is under way gives. Raises what it raises."""
+        flight = self._flights.get(key)
+        if flight is None or flight.done():
+
+            async def run() -> T:
+                return await call()
+
+            flight = self._flights[key] = asyncio.create_task(run())
+            flight.add_done_callback(lambda done: self._landed(key, done))
+        return await asyncio.shield(flight)
+
+    async def close(self) -> None:
+        """Cancel what is under way."""
+        flights = list(self._flights.values())
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
+
+    def _landed(self, key: Hashable, flight: asyncio.Task[T]) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+        if not flight.cancelled():
+            flight.exception()  # it may be that nobody waits any more: asyncio would complain of an error not seen
