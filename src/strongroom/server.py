@@ -35,6 +35,7 @@ from strongroom.identity.records import IdentityError
 from strongroom.identity.root import Credentials, Principal, RootUser, load_root
 from strongroom.identity.store import Identity, IdentityStore
 from strongroom.keys.keyring import Keyring, primary_store_key
+from strongroom.keys.no_kms import NoBucketKeys, NoKeyService
 from strongroom.keys.rotation import (
     Rotation,
     RotationRunning,
@@ -284,6 +285,8 @@ async def open_store(data_dir: Path, settings: Settings) -> OpenStore:
         database=database,
         blobs=blobs,
         keyring=keyring,
+        kms=NoKeyService(),
+        bucket_keys=NoBucketKeys(),
         hashing=ThreadPoolExecutor(_HASHING_THREADS, thread_name_prefix="hashing"),
         now_us=_now_us,
         region=settings.region,

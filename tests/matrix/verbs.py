@@ -23,18 +23,37 @@ from tests.harness import REGION, Reply, Server, customer_key_headers, hmac_hex,
 MIB = 1024 * 1024
 CHUNK = 200_001  # of the aws-chunked forms: no multiple of anything
 
+SSE = "x-amz-server-side-encryption"
+
 Headers = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Mode:
-    """How an object is encrypted: by the server's key, or by `key`."""
+    """How an object is encrypted: by the server's key, by the customer's `key`, or by the KMS key `kms_key` (an ARN),
+    with a bucket key or in two layers.
+    """
 
     key: bytes | None = field(default=None, repr=False)
+    kms_key: str | None = None
+    bucket_key: bool = False
+    dsse: bool = False
 
     @property
     def headers(self) -> dict[str, str]:
+        """Of reads, parts and Complete: only a customer's key is wanted again."""
         return {} if self.key is None else customer_key_headers(self.key)
+
+    @property
+    def write_headers(self) -> dict[str, str]:
+        if self.kms_key is None:
+            return self.headers
+        asked = {SSE: "aws:kms:dsse" if self.dsse else "aws:kms", f"{SSE}-aws-kms-key-id": self.kms_key}
+        return asked | ({f"{SSE}-bucket-key-enabled": "true"} if self.bucket_key else {})
+
+    @property
+    def shows_md5(self) -> bool:
+        return self.key is None and self.kms_key is None
 
     @property
     def source_headers(self) -> dict[str, str]:
@@ -43,8 +62,10 @@ class Mode:
     @property
     def echo(self) -> dict[str, str]:
         """The response headers that tell of the encryption, and no others (facts of AWS: never both kinds)."""
+        if self.kms_key is not None:
+            return self.write_headers
         if self.key is None:
-            return {"x-amz-server-side-encryption": "AES256"}
+            return {SSE: "AES256"}
         md5 = base64.b64encode(hashlib.md5(self.key).digest()).decode()
         return {
             "x-amz-server-side-encryption-customer-algorithm": "AES256",
@@ -89,10 +110,10 @@ def sent_checksum(body: bytes) -> dict[str, str]:
 
 
 def check_single_etag(reply: Reply, body: bytes, mode: Mode) -> str:
-    """MD5 of the plaintext for SSE-S3; for SSE-C 32 digits that are anything but that."""
+    """MD5 of the plaintext for SSE-S3; for others 32 digits that are anything but that."""
     etag = reply.headers["etag"]
     assert re.fullmatch('"[0-9a-f]{32}"', etag)
-    assert (etag == f'"{hashlib.md5(body).hexdigest()}"') == (mode.key is None)
+    assert (etag == f'"{hashlib.md5(body).hexdigest()}"') == mode.shows_md5
     return etag
 
 
@@ -116,25 +137,27 @@ def put(
     headers: Headers | None = None,
     tls: bool = False,
 ) -> Stored:
-    given = {**mode.headers, **(headers or {})}
+    given = {**mode.write_headers, **(headers or {})}
     reply = server.send("PUT", place(bucket, key), headers=given, body=body, tls=tls)
     return _stored(reply, body, mode, default_checksum(body))
 
 
 def put_signed_chunks(server: Server, bucket: str, key: str, body: bytes, mode: Mode) -> Stored:
-    reply = _send_chunked(server, place(bucket, key), body, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", mode.headers, None)
+    reply = _send_chunked(
+        server, place(bucket, key), body, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", mode.write_headers, None
+    )
     return _stored(reply, body, mode, default_checksum(body))
 
 
 def put_signed_chunks_with_trailer(server: Server, bucket: str, key: str, body: bytes, mode: Mode) -> Stored:
     form, trailer = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER", sent_checksum(body)
-    reply = _send_chunked(server, place(bucket, key), body, form, mode.headers, trailer)
+    reply = _send_chunked(server, place(bucket, key), body, form, mode.write_headers, trailer)
     return _stored(reply, body, mode, {**trailer, "x-amz-checksum-type": "FULL_OBJECT"})
 
 
 def put_unsigned_chunks_with_trailer(server: Server, bucket: str, key: str, body: bytes, mode: Mode) -> Stored:
     form, trailer = "STREAMING-UNSIGNED-PAYLOAD-TRAILER", sent_checksum(body)
-    reply = _send_chunked(server, place(bucket, key), body, form, mode.headers, trailer)
+    reply = _send_chunked(server, place(bucket, key), body, form, mode.write_headers, trailer)
     return _stored(reply, body, mode, {**trailer, "x-amz-checksum-type": "FULL_OBJECT"})
 
 
@@ -179,7 +202,7 @@ def put_over_tls(server: Server, bucket: str, key: str, body: bytes, mode: Mode)
 def post_form(
     server: Server, bucket: str, key: str, body: bytes, mode: Mode, *, fields: Headers | None = None
 ) -> Stored:
-    reply = send_form(server, bucket, key.encode(), body, {**mode.headers, **(fields or {})})
+    reply = send_form(server, bucket, key.encode(), body, {**mode.write_headers, **(fields or {})})
     return _stored(reply, body, mode, default_checksum(body))
 
 
@@ -293,7 +316,7 @@ class Upload:
         headers: Headers | None = None,
     ) -> "Upload":
         target = place(bucket, key)
-        given = {**mode.headers, **(headers or {})}
+        given = {**mode.write_headers, **(headers or {})}
         if declared:
             given |= {"x-amz-checksum-algorithm": declared, "x-amz-checksum-type": "FULL_OBJECT"}
         reply = server.send("POST", f"{target}?uploads", headers=given)
@@ -316,7 +339,7 @@ class Upload:
         assert reply.status == 200, reply
         assert encryption_echo(reply) == self.mode.echo
         etag = reply.element("ETag").replace("&quot;", '"')
-        assert (etag == f'"{hashlib.md5(body).hexdigest()}"') == (self.mode.key is None)
+        assert (etag == f'"{hashlib.md5(body).hexdigest()}"') == self.mode.shows_md5
         self.parts.append((number, etag, len(body)))
         return reply
 
@@ -330,6 +353,7 @@ class Upload:
         target = f"{self.target}?uploadId={quote(self.upload_id)}"
         reply = self.server.send("POST", target, headers=headers, body=document)
         assert reply.status == 200, reply
+        assert encryption_echo(reply) == ({} if self.mode.key else self.mode.echo)
         etag = reply.element("ETag").replace("&quot;", '"')
         digest = hashlib.md5(b"".join(bytes.fromhex(etag.strip('"')) for _, etag, _ in self.parts)).hexdigest()
         assert etag == f'"{digest}-{len(self.parts)}"'
@@ -341,13 +365,13 @@ def copy(
     server: Server, bucket: str, key: str, source: str, stored: Stored, mode: Mode, *, headers: Headers | None = None
 ) -> Stored:
     """A copy of `stored`, which lies at `source` ("/bucket/key"), into another key and under another encryption."""
-    given = {"x-amz-copy-source": source, **mode.headers, **stored.mode.source_headers, **(headers or {})}
+    given = {"x-amz-copy-source": source, **mode.write_headers, **stored.mode.source_headers, **(headers or {})}
     reply = server.send("PUT", place(bucket, key), headers=given)
     assert reply.status == 200, reply
     assert reply.element("LastModified"), reply.body
     assert encryption_echo(reply) == mode.echo
     etag = reply.element("ETag").replace("&quot;", '"')
-    assert (etag == f'"{hashlib.md5(stored.body).hexdigest()}"') == (mode.key is None)
+    assert (etag == f'"{hashlib.md5(stored.body).hexdigest()}"') == mode.shows_md5
     return Stored(stored.body, etag, mode, checksums=stored.checksums)
 
 

@@ -74,6 +74,21 @@ ERRORS: Mapping[str, tuple[int, str]] = {
     ),
     "InvalidToken": (400, "The provided token is malformed or otherwise invalid."),
     "InvalidURI": (400, "Couldn't parse the specified URI."),
+    **dict.fromkeys(
+        (
+            "KMS.DisabledException",
+            "KMS.IncorrectKeyException",
+            "KMS.InvalidArnException",
+            "KMS.InvalidCiphertextException",
+            "KMS.InvalidGrantTokenException",
+            "KMS.InvalidKeyUsageException",
+            "KMS.KMSInvalidStateException",
+            "KMS.NotFoundException",
+            "KMS.UnsupportedOperationException",
+            "KMS.ValidationException",
+        ),
+        (400, "The key service refused to use the key."),  # its own message says more, nearly always
+    ),
     "KeyTooLongError": (400, "Your key is too long"),
     "MalformedPOSTRequest": (400, "The body of your POST request is not well-formed multipart/form-data."),
     "MalformedTrailerError": (

@@ -131,6 +131,17 @@ CORRECTIONS: tuple[Correction, ...] = (
         )
         for shape in ("ListObjectsOutput", "ListObjectsV2Output")
     ),
+    *(
+        Correction(("shapes", *path), value, "AWS answers InvalidRequest with texts of its own, never MalformedXML")
+        for path, value in (
+            (("ObjectEncryption", "union"), False),
+            (("ObjectEncryption", "members", "SSES3"), {"shape": "SSES3", "locationName": "SSE-S3"}),
+            (("ObjectEncryption", "members", "DSSEKMS"), {"shape": "SSES3", "locationName": "DSSE-KMS"}),
+            (("ObjectEncryption", "members", "SSEC"), {"shape": "SSES3", "locationName": "SSE-C"}),
+            (("SSEKMSEncryption", "required"), ()),
+            (("SSEKMSEncryption", "members", "BucketKeyEnabled"), {"shape": "ETag"}),  # a string
+        )
+    ),
     *_roots(
         {
             "CompleteMultipartUpload": "CompleteMultipartUploadResult",

@@ -15,7 +15,16 @@ from strongroom.s3.verification import verify as findings
 from strongroom.server import OpenStore
 
 SOUND, DAMAGED, COULD_NOT_RUN = 0, 1, 2
-_KINDS: tuple[Kind, ...] = ("bucket", "bucket key", "version", "delete marker", "upload", "blob", "blob without key")
+_KINDS: tuple[Kind, ...] = (
+    "bucket",
+    "bucket key",
+    "version",
+    "delete marker",
+    "upload",
+    "blob",
+    "outer blob",
+    "blob without key",
+)
 
 
 def verify(data_dir: Path, config_file: Path | None, *, bucket: str | None, as_json: bool) -> int:
@@ -65,6 +74,7 @@ async def _verify(store: OpenStore, only: str | None, tell: Callable[[Damage | d
     summary: dict[str, object] = {f"{kind.replace(' ', '_')}s": counts[kind] for kind in _KINDS[:-1]}
     summary |= {
         "blob_bytes": sizes["blob"],
+        "outer_blob_bytes": sizes["outer blob"],
         "blobs_without_key": counts["blob without key"],
         "blob_without_key_bytes": sizes["blob without key"],
         "damages": damaged,
@@ -91,7 +101,9 @@ def _tell(told: Damage | dict[str, object]) -> None:
         f" {told['versions']:,} versions,"
         f" {told['delete_markers']:,} delete markers, {told['uploads']:,} uploads;"
         f" {told['blobs']:,} blobs ({told['blob_bytes']:,} bytes) authenticated,"
-        f" {told['blobs_without_key']:,} of SSE-C ({told['blob_without_key_bytes']:,} bytes) checked without their key."
+        f" {told['outer_blobs']:,} of DSSE-KMS ({told['outer_blob_bytes']:,} bytes) by their outer layer;"
+        f" {told['blobs_without_key']:,} of SSE-C and SSE-KMS ({told['blob_without_key_bytes']:,} bytes) checked without"
+        " their keys."
     )
 
 

@@ -129,9 +129,13 @@ def bucket_secret_message(sealed: bytes, *, version: int, store_key_id: bytes) -
 
 
 def _secret_names(version: int, store_key_id: bytes) -> bytes:
-    if len(store_key_id) != _ID_SIZE:
+    return u32(version) + _id(store_key_id)
+
+
+def _id(key_id: bytes) -> bytes:
+    if len(key_id) != _ID_SIZE:
         raise ValueError(f"a key id has {_ID_SIZE} bytes")
-    return u32(version) + store_key_id
+    return key_id
 
 
 # --- object keys
@@ -174,6 +178,22 @@ def open_object_key_sse_c(
     salt, message = stored[:_SALT_SIZE], stored[_SALT_SIZE:]
     kek = _customer_kek(customer_key, salt, bucket_id, object_id)
     return _open_key(kek, ctx("oek/sse-c", bucket_id, object_id), message)
+
+
+def seal_object_key_bucket_key(
+    bucket_key: bytes, object_key: bytes, *, bucket_id: bytes, object_id: bytes, bucket_key_id: bytes
+) -> bytes:
+    """SSE-KMS with an S3 Bucket Key: 01 || bucket_key_id 16 || message. `bucket_key`: a KMS's data key."""
+    context = ctx("oek/sse-kms-bucket", bucket_id, object_id, bucket_key_id)
+    return _FORMAT + _id(bucket_key_id) + _seal_key(bucket_key, context, object_key)
+
+
+def open_object_key_bucket_key(
+    bucket_key: bytes, sealed: bytes, *, bucket_id: bytes, object_id: bytes, bucket_key_id: bytes
+) -> bytes:
+    """The object key, 32 bytes."""
+    context = ctx("oek/sse-kms-bucket", bucket_id, object_id, bucket_key_id)
+    return _open_key(bucket_key, context, _message(sealed, _id(bucket_key_id)))
 
 
 def _customer_kek(customer_key: bytes | bytearray, salt: bytes, bucket_id: bytes, object_id: bytes) -> bytes:

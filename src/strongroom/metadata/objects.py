@@ -15,12 +15,15 @@ from strongroom.crypto.errors import IntegrityError
 from strongroom.crypto.sealing import open_object_key, seal_object_key
 from strongroom.database.database import Connection, Database, Row
 from strongroom.metadata import deletions
+from strongroom.metadata.bucket_keys import require_bucket_key
 from strongroom.metadata.records import (
     NULL_VERSION,
+    Dsse,
     ListedVersion,
     ObjectVersion,
     OpenBucket,
     Part,
+    SseKmsBucketKey,
     SseS3,
 )
 from strongroom.metadata.rows import (
@@ -42,6 +45,9 @@ _LATEST = (
     f"SELECT {VERSION_COLUMNS} FROM object_versions WHERE bucket_id = ? AND key = ? ORDER BY sequence DESC LIMIT 1"
 )
 _BY_ID = f"SELECT {VERSION_COLUMNS} FROM object_versions WHERE bucket_id = ? AND key = ? AND version_id = ?"
+_VERSION_COLUMNS = VERSION_COLUMNS.split(", ")
+# What of a version may change while it stays the same version.
+_CHANGING = ("mode", "key_arn", "material_id", "bucket_key_id", "secret_version", "revision", "sealed")
 _VERSION_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -199,7 +205,7 @@ def put_version(
 
     `new.secret_version` must be the bucket's current one. With versioning off or suspended the null version is
     replaced, and its blobs are queued for deletion unless `new` keeps its object id. Raises what `check` raises,
-    BlobCondemned, IntegrityError.
+    BlobCondemned, BucketKeyGone, IntegrityError.
     """
     newest = latest(tx, bucket, new.key)
     check(newest)
@@ -225,15 +231,16 @@ def put_version(
 
 
 def update_version(tx: Connection, bucket: OpenBucket, old: ObjectVersion, new: ObjectVersion) -> ObjectVersion:
-    """Write changed sealed fields of a version in place: same identity, next revision, current secret. Raises
-    StaleVersion.
+    """Write changed sealed fields of a version, its encryption among them, in place: same identity, next revision,
+    current secret. Raises StaleVersion, BucketKeyGone.
     """
     record = rewrapped(bucket, replace(new, revision=old.revision + 1))
-    row = seal_version(bucket, record)
+    _require_bucket_key(tx, bucket, record)
+    row = dict(zip(_VERSION_COLUMNS, seal_version(bucket, record), strict=True))
     tx.execute(
-        "UPDATE object_versions SET secret_version = ?, revision = ?, sealed = ?"
+        f"UPDATE object_versions SET {', '.join(f'{column} = ?' for column in _CHANGING)}"
         " WHERE bucket_id = ? AND key = ? AND sequence = ? AND revision = ?",
-        (record.secret_version, record.revision, row[-1], bucket.bucket_id, old.key, old.sequence, old.revision),
+        (*(row[column] for column in _CHANGING), bucket.bucket_id, old.key, old.sequence, old.revision),
     )
     if not tx.changed:
         raise StaleVersion
@@ -246,12 +253,12 @@ def rewrapped(bucket: OpenBucket, version: ObjectVersion) -> ObjectVersion:
     if old == bucket.version:
         return version
     encryption = version.encryption
-    if isinstance(encryption, SseS3):
-        ids: dict[str, Any] = {"bucket_id": bucket.bucket_id, "object_id": version.object_id}
+    if isinstance(encryption, SseS3 | Dsse):
+        layer = 1 if isinstance(encryption, Dsse) else 0
+        ids: dict[str, Any] = {"bucket_id": bucket.bucket_id, "object_id": version.object_id, "layer": layer}
         object_key = open_object_key(bucket.keys[old].wrap_key, encryption.sealed_key, version=old, **ids)
-        encryption = SseS3(
-            sealed_key=seal_object_key(bucket.keys[bucket.version].wrap_key, object_key, version=bucket.version, **ids)
-        )
+        sealed_key = seal_object_key(bucket.keys[bucket.version].wrap_key, object_key, version=bucket.version, **ids)
+        encryption = replace(encryption, sealed_key=sealed_key)
     return replace(version, encryption=encryption, secret_version=bucket.version)
 
 
@@ -293,9 +300,15 @@ def _delete_row(tx: Connection, bucket: OpenBucket, version: ObjectVersion) -> N
 
 
 def _insert(tx: Connection, bucket: OpenBucket, record: ObjectVersion) -> None:
+    _require_bucket_key(tx, bucket, record)
     row: Row = seal_version(bucket, record)
     marks = ", ".join("?" * len(row))
     tx.execute(
         f"INSERT INTO object_versions (bucket_id, {VERSION_COLUMNS}) VALUES (?, {marks})",
         (bucket.bucket_id, *row),
     )
+
+
+def _require_bucket_key(tx: Connection, bucket: OpenBucket, record: ObjectVersion) -> None:
+    if isinstance(record.encryption, SseKmsBucketKey):
+        require_bucket_key(tx, bucket, record.encryption.bucket_key_id)

@@ -97,14 +97,46 @@ class SseC:
     sealed_key: bytes = field(repr=False)
 
 
-Encryption = SseS3 | SseC
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SseKms:
+    """The object key is a data key of the KMS key `key_arn`, kept as the KMS sealed it. `context`: the client's pairs
+    of the encryption context, sorted; the KMS wants them again, beside what S3 adds. `material_id`: 32 raw bytes, None
+    where the KMS did not tell.
+    """
+
+    key_arn: str
+    material_id: bytes | None
+    context: Tags
+    ciphertext_blob: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SseKmsBucketKey:
+    """`sealed_key`: the object key under a bucket key, whose own row tells the material and the context."""
+
+    key_arn: str
+    bucket_key_id: bytes
+    sealed_key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dsse:
+    """Two layers. `inner`: as SSE-KMS keeps its key; `sealed_key`: the outer layer's, kept as SSE-S3 keeps its own."""
+
+    inner: SseKms
+    sealed_key: bytes = field(repr=False)
+
+
+Encryption = SseS3 | SseC | SseKms | SseKmsBucketKey | Dsse
+KmsEncryption = SseKms | SseKmsBucketKey | Dsse
+"""Those whose objects nobody opens without a key service."""
 
 
 class Part(Struct, frozen=True, kw_only=True, array_like=True):
     """One encrypted message: one blob. A single PUT is one part with number 0.
 
     `size`: plaintext bytes. `etag`: 16 raw bytes. `header`: the message's first 56 bytes, so that a range needs no
-    second read. `stored_crc64nvme`: of the ciphertext, so that damage shows without a key. `checksums`: the sealed
+    second read; with two layers (DSSE) the outer message's and then the inner one's. `stored_crc64nvme`: of the ciphertext, so that damage shows without a key. `checksums`: the sealed
     values of this part, b"" where none is kept.
     """
 
@@ -188,7 +220,7 @@ class Completion(Struct, frozen=True, kw_only=True, array_like=True):
     parts: tuple[tuple[int, bytes], ...]  # (part number, ETag)
     checksum_algorithm: str = ""
     checksum_type: ChecksumType = ""
-    checksum: str = ""
+    checksum: str = ""  # where only the object's key may tell it (all but SSE-S3), it stands with the object alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from strongroom.crypto.errors import IntegrityError
 from strongroom.crypto.rows import RowSealer
 from strongroom.crypto.sealing import seal_row
 from strongroom.database.database import Row, Value
+from strongroom.metadata.encryption_columns import Columns, SealedKeys, joined, split
 from strongroom.metadata.records import (
     FORMAT,
     Attributes,
@@ -24,20 +25,17 @@ from strongroom.metadata.records import (
     BucketConfig,
     ChecksumType,
     Completion,
-    Encryption,
     ListedVersion,
     ObjectVersion,
     OpenBucket,
     Part,
-    SseC,
-    SseS3,
+    Tags,
     Upload,
     quoted_etag,
 )
 from strongroom.metadata.sealed_row import associated_data, open_sealed, row_key_of
 
 OBJECT, DELETE_MARKER = 0, 1
-NO_MODE, SSE_S3, SSE_C = 0, 1, 2
 OPEN, COMPLETED = 0, 1
 
 BUCKET_COLUMNS = "bucket_id, name, created_us, secret_version, revision, sealed"
@@ -71,6 +69,8 @@ class _VersionRest(Struct, frozen=True, array_like=True):
     checksums: bytes
     parts: tuple[Part, ...]
     pages: tuple[int, ...]
+    context: Tags = ()
+    outer_key: bytes = b""
 
 
 class _UploadBody(Struct, frozen=True, array_like=True):
@@ -79,6 +79,8 @@ class _UploadBody(Struct, frozen=True, array_like=True):
     checksum_algorithm: str
     checksum_type: ChecksumType
     completion: Completion | None
+    context: Tags = ()
+    outer_key: bytes = b""
 
 
 _decode_head = msgspec.msgpack.Decoder(_VersionHead).decode
@@ -174,8 +176,18 @@ def seal_version(bucket: OpenBucket, record: ObjectVersion) -> tuple[Value, ...]
             record.checksum_type,
         )
     )
-    sealed_key = record.encryption.sealed_key if record.encryption else b""
-    rest = _encode(_VersionRest(sealed_key, record.attributes, record.checksums, record.parts, record.pages))
+    columns, keys = split(record.encryption)
+    rest = _encode(
+        _VersionRest(
+            keys.sealed_key,
+            record.attributes,
+            record.checksums,
+            record.parts,
+            record.pages,
+            keys.context,
+            keys.outer_key,
+        )
+    )
     clear = (
         record.key,
         record.sequence,
@@ -184,11 +196,11 @@ def seal_version(bucket: OpenBucket, record: ObjectVersion) -> tuple[Value, ...]
         DELETE_MARKER if record.is_delete_marker else OBJECT,
         record.size,
         record.last_modified_us,
-        _mode(record.encryption),
+        columns.mode,
         FORMAT,
-        None,
-        None,
-        None,
+        columns.key_arn,
+        columns.material_id,
+        columns.bucket_key_id,
         version,
         None,
         0,
@@ -231,7 +243,9 @@ def open_version(bucket: OpenBucket, row: Row) -> ObjectVersion:
         part_count=head.part_count,
         checksum_algorithm=head.checksum_algorithm,
         checksum_type=head.checksum_type,
-        encryption=_encryption(columns[7], rest.sealed_key),
+        encryption=joined(
+            Columns(columns[7], *columns[9:12]), SealedKeys(rest.sealed_key, rest.context, rest.outer_key)
+        ),
         attributes=rest.attributes,
         checksums=rest.checksums,
         parts=rest.parts,
@@ -320,12 +334,15 @@ def _upload_ad(bucket_id: bytes, clear: Sequence[Any]) -> bytes:
 def seal_upload(bucket: OpenBucket, upload: Upload) -> tuple[Value, ...]:
     """The row (UPLOAD_COLUMNS) of `upload`, sealed under the secret version that it names."""
     version = upload.secret_version
+    columns, keys = split(upload.encryption)
     body = _UploadBody(
-        upload.encryption.sealed_key,
+        keys.sealed_key,
         upload.attributes,
         upload.checksum_algorithm,
         upload.checksum_type,
         upload.completion,
+        keys.context,
+        keys.outer_key,
     )
     clear = (
         upload.key,
@@ -334,10 +351,7 @@ def seal_upload(bucket: OpenBucket, upload: Upload) -> tuple[Value, ...]:
         upload.initiated_us,
         COMPLETED if upload.completion else OPEN,
         upload.finished_us,
-        _mode(upload.encryption),
-        None,
-        None,
-        None,
+        *columns,
         version,
         upload.revision,
     )
@@ -350,7 +364,7 @@ def open_upload(bucket: OpenBucket, row: Row) -> Upload:
     version = columns[10]
     ad = associated_data(_upload_ad, bucket.bucket_id, columns[:-1])
     body = _decode_upload(open_sealed(row_key_of(bucket, version), version, ad, columns[-1]))
-    encryption = _encryption(columns[6], body.sealed_key)
+    encryption = joined(Columns(*columns[6:10]), SealedKeys(body.sealed_key, body.context, body.outer_key))
     if encryption is None:
         raise IntegrityError
     return Upload(
@@ -397,28 +411,3 @@ def open_part(bucket: OpenBucket, object_id: bytes, row: Row) -> Part:
     part_number, size, modified_us, version, revision, sealed = cast("tuple[int, int, int, int, int, bytes]", row)
     ad = associated_data(_part_ad, bucket.bucket_id, object_id, part_number, size, modified_us, version, revision)
     return _decode_part(open_sealed(row_key_of(bucket, version), version, ad, sealed))
-
-
-# --- what they share
-
-
-def _mode(encryption: Encryption | None) -> int:
-    match encryption:
-        case SseS3():
-            return SSE_S3
-        case SseC():
-            return SSE_C
-        case None:
-            return NO_MODE
-
-
-def _encryption(mode: int, sealed_key: bytes) -> Encryption | None:
-    match mode:
-        case 0:  # NO_MODE
-            return None
-        case 1:  # SSE_S3
-            return SseS3(sealed_key=sealed_key)
-        case 2:  # SSE_C
-            return SseC(sealed_key=sealed_key)
-        case _:
-            raise IntegrityError(f"mode {mode} is not known to this version")

@@ -11,7 +11,19 @@ from dataclasses import replace
 
 from strongroom.database.database import Connection, Database
 from strongroom.metadata import deletions
-from strongroom.metadata.records import Completion, OpenBucket, Part, Upload
+from strongroom.metadata.bucket_keys import require_bucket_key
+from strongroom.metadata.records import (
+    Completion,
+    Dsse,
+    Encryption,
+    OpenBucket,
+    Part,
+    SseC,
+    SseKms,
+    SseKmsBucketKey,
+    SseS3,
+    Upload,
+)
 from strongroom.metadata.rows import PART_COLUMNS, UPLOAD_COLUMNS, open_part, open_upload, seal_part, seal_upload
 
 COMPLETED_KEPT_US = 24 * 3600 * 1_000_000
@@ -93,6 +105,9 @@ def find_upload(tx: Connection, bucket: OpenBucket, key: str, upload_id: str) ->
 
 
 def create_upload(tx: Connection, bucket: OpenBucket, upload: Upload) -> None:
+    """Raises BucketKeyGone."""
+    if isinstance(upload.encryption, SseKmsBucketKey):
+        require_bucket_key(tx, bucket, upload.encryption.bucket_key_id)
     row = seal_upload(bucket, upload)
     marks = ", ".join("?" * len(row))
     tx.execute(
@@ -151,11 +166,22 @@ def finish_upload(
         finished_us=now_us,
         revision=upload.revision + 1,
         # The sealed object key went on into the version; a finished upload has no use for one.
-        encryption=replace(upload.encryption, sealed_key=b""),
+        encryption=without_keys(upload.encryption),
         secret_version=bucket.version,
     )
     _delete_row(tx, bucket, upload)
     create_upload(tx, bucket, done)
+
+
+def without_keys(encryption: Encryption) -> Encryption:
+    """What an answer says of an encryption, and nothing that opens."""
+    match encryption:
+        case SseKms():
+            return replace(encryption, ciphertext_blob=b"", context=())
+        case Dsse(inner=inner):
+            return Dsse(inner=replace(inner, ciphertext_blob=b"", context=()), sealed_key=b"")
+        case SseS3() | SseC() | SseKmsBucketKey():
+            return replace(encryption, sealed_key=b"")
 
 
 def abort_upload(tx: Connection, bucket: OpenBucket, upload: Upload, *, delete_after_us: int) -> None:

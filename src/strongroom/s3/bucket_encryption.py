@@ -64,19 +64,23 @@ async def delete_bucket_encryption(call: AuthorizedCall, storage: Storage) -> An
 
 
 def _default(rule: dict[str, Any]) -> DefaultEncryption | None:
-    """The rule's default; None where it only blocks. Raises S3Error; a KMS method is not built yet."""
+    """The rule's default; None where it only blocks. Whether its key exists shows at the first object that wants it.
+    Raises S3Error.
+    """
     given = rule.get("ApplyServerSideEncryptionByDefault")
     if given is None and "BlockedEncryptionTypes" in rule and "BucketKeyEnabled" not in rule:
         return None
     given = given or {"SSEAlgorithm": "AES256"}
-    algorithm = given["SSEAlgorithm"]
-    if algorithm == "AES256" and given.get("KMSMasterKeyID") is not None:
+    algorithm, kms_key_id = given["SSEAlgorithm"], given.get("KMSMasterKeyID")
+    if algorithm == "AES256" and kms_key_id is not None:
         raise S3Error("InvalidArgument", _KEY_WITHOUT_KMS, ArgumentName="ApplyServerSideEncryptionByDefault")
-    if algorithm in ("aws:kms", "aws:kms:dsse"):
-        raise S3Error("NotImplemented", Header="SSEAlgorithm")
-    if algorithm != "AES256":
+    if algorithm not in ("AES256", "aws:kms", "aws:kms:dsse"):
         raise S3Error("MalformedXML")
-    return DefaultEncryption(algorithm=algorithm, bucket_key_enabled=rule.get("BucketKeyEnabled", False))
+    return DefaultEncryption(
+        algorithm=algorithm,
+        kms_key_id=kms_key_id or "",
+        bucket_key_enabled=rule.get("BucketKeyEnabled", False),  # of no effect with AES256 and DSSE, and told as put
+    )
 
 
 def _blocked(rule: dict[str, Any]) -> bool | None:

@@ -1,7 +1,8 @@
 """CopyObject: the way out of GET feeds the way in of PUT, under a new object key.
 
-A copy never moves ciphertext, with one exception: an SSE-C object copied over itself, where the result cannot be told
-from a copy's. That is how a customer changes a key, and it only seals the object's key anew.
+A copy never moves ciphertext, with one exception: an object copied over itself under another key, where the result
+cannot be told from a copy's. That is how keys are changed (a customer's, or for another one of a KMS), and it only seals
+the object's key anew. A key service is asked when everything else has been judged.
 """
 
 import secrets
@@ -16,18 +17,27 @@ from strongroom.aws.errors import S3Error
 from strongroom.crypto.customer_key import CustomerKey
 from strongroom.database.database import Connection
 from strongroom.identity.call import Answer, AuthorizedCall, Body, Permission
+from strongroom.keys.provider import KeyServiceRefusal
 from strongroom.metadata.objects import get_version, put_version
-from strongroom.metadata.records import NULL_VERSION, Attributes, ObjectVersion, OpenBucket, SseC
+from strongroom.metadata.records import NULL_VERSION, Attributes, Dsse, ObjectVersion, OpenBucket, SseKms, SseS3
+from strongroom.s3 import kms_keys
 from strongroom.s3.acl import check_acl
 from strongroom.s3.attributes import attributes_of
 from strongroom.s3.checksum_values import DEFAULT, checksum_members, open_values
 from strongroom.s3.conditions import check_copy_source
 from strongroom.s3.copy_source import CopySource, parse_copy_source
-from strongroom.s3.encryption import response_members
+from strongroom.s3.encryption import Chosen, ChosenKms, ChosenSseC, ChosenSseS3, response_members
 from strongroom.s3.encryption_headers import Choice, choose_encryption, names_encryption, source_customer_key
 from strongroom.s3.find_object import find_object
-from strongroom.s3.get_object import open_object
-from strongroom.s3.object_keys import OTHER_KEY, ObjectKey, new_object_key, sealed_anew
+from strongroom.s3.object_keys import (
+    OTHER_KEY,
+    ObjectKey,
+    kms_use,
+    new_object_key,
+    sealed_by_customer,
+    unseal_by_kms,
+    unseal_here,
+)
 from strongroom.s3.permissions import copy_source_read, object_arn
 from strongroom.s3.put_object import commit_object
 from strongroom.s3.read_body import plaintext, slices
@@ -57,12 +67,12 @@ class _SourceChanged(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """What is copied, opened: the conditions on it hold and its key is at hand."""
+    """What is copied: the conditions on it hold. `local_key`: None where a key service has to open it."""
 
     wanted: CopySource
     bucket: OpenBucket
     version: ObjectVersion
-    key: ObjectKey
+    local_key: ObjectKey | None
 
     @property
     def version_member(self) -> dict[str, str]:
@@ -70,7 +80,7 @@ class Source:
         return {"CopySourceVersionId": member["VersionId"]} if member else {}
 
 
-async def open_source(call: AuthorizedCall, storage: Storage, *, target_key: CustomerKey | None = None) -> Source:
+async def find_source(call: AuthorizedCall, storage: Storage, *, target_key: CustomerKey | None = None) -> Source:
     """The source of CopyObject (`target_key`: its target's) or UploadPartCopy. Raises S3Error, IntegrityError."""
     wanted = parse_copy_source(call.input["CopySource"])
     customer_key = source_customer_key(call)
@@ -88,21 +98,26 @@ async def open_source(call: AuthorizedCall, storage: Storage, *, target_key: Cus
     is_new_key = customer_key is not None and target_key is not None and customer_key.same_as(target_key)
     onto_itself = (wanted.bucket, wanted.key) == (call.input["Bucket"], call.input["Key"])
     wrong_key = S3Error("InvalidRequest", OTHER_KEY) if is_new_key and onto_itself else None
-    key = open_object(bucket, version, customer_key, wrong_key=wrong_key)
+    key = unseal_here(bucket, version, customer_key, wrong_key=wrong_key)
     check_copy_source(
         preconditions(call.input, "CopySource"),
         etag=version.quoted_etag,
         last_modified=moment(version.last_modified_us),
         now=now(storage),
     )
-    return Source(wanted=wanted, bucket=bucket, version=version, key=key)
+    return Source(wanted=wanted, bucket=bucket, version=version, local_key=key)
+
+
+async def open_source(call: AuthorizedCall, storage: Storage, source: Source) -> ObjectKey:
+    """The source's object key. Raises as `unseal_by_kms`."""
+    return source.local_key or await unseal_by_kms(storage, call.requester, source.bucket, source.version)
 
 
 @asynccontextmanager
-async def read_source(storage: Storage, source: Source, first: int, last: int) -> AsyncIterator[Body]:
+async def read_source(storage: Storage, source: Source, key: ObjectKey, first: int, last: int) -> AsyncIterator[Body]:
     """The plaintext offsets `first`..`last` (inclusive) of a source as a body to write, closed in the end."""
     pieces = await slices(storage, source.bucket, source.version, first, last)
-    async with aclosing(plaintext(storage, source.key, pieces)) as chunks:
+    async with aclosing(plaintext(storage, key, pieces)) as chunks:
         yield Body(chunks=chunks, size=last - first + 1)
 
 
@@ -113,8 +128,8 @@ async def copy_object(call: AuthorizedCall, storage: Storage) -> Answer:
     attributes_given = _directive(call, "MetadataDirective")
     tags_given = _directive(call, "TaggingDirective")
     # Judged before anything is read; the customer's key stays until the target's object key is sealed under it.
-    chosen = choose_encryption(call, bucket)
-    source = await _open_source_for(call, storage, chosen)
+    choice = choose_encryption(call, bucket)
+    source = await _find_source_for(call, storage, choice)
     if source.version.size > MAX_PUT:
         raise S3Error("InvalidRequest", _TOO_LARGE.format(MAX_PUT))
     onto_itself = (
@@ -129,25 +144,21 @@ async def copy_object(call: AuthorizedCall, storage: Storage) -> Answer:
     attributes = _attributes(call, source.version.attributes, attributes_given, tags_given)
     named = call.input.get("ChecksumAlgorithm")
     algorithm = parse_algorithm(named).name if named else source.version.checksum_algorithm or DEFAULT
-    if onto_itself and chosen.customer_key and _same_bytes_serve(bucket, source.version, algorithm):
-        object_key = sealed_anew(bucket, source.key.object_id, source.key.material, chosen.customer_key)
+    source_key = await open_source(call, storage, source)
+    resealed = None
+    if onto_itself and _same_bytes_serve(bucket, source.version, choice.chosen, algorithm):
+        resealed = await _resealed(call, storage, bucket, source, source_key, choice.chosen)
+    if resealed:
         try:
-            version = await _reseal(call, storage, bucket, source, object_key, attributes)
+            version = await _reseal(call, storage, bucket, source, resealed, choice.chosen, attributes)
         except _SourceChanged:
             raise S3Error("OperationAborted") from None
-        values = open_values(source.key, source.version.checksums)
+        values = open_values(source_key, source.version.checksums)
     else:
-        object_key = new_object_key(bucket, chosen.customer_key)
-        async with read_source(storage, source, 0, source.version.size - 1) as body:
-            written = await write_body(
-                storage,
-                body,
-                object_key,
-                part_number=0,
-                promise=Expected(),
-                keep=frozenset({algorithm}),
-                shows_md5=object_key.customer_sealed is None,
-            )
+        object_key = await new_object_key(storage, call.requester, bucket, key, choice.chosen)
+        async with read_source(storage, source, source_key, 0, source.version.size - 1) as body:
+            keep = frozenset({algorithm})
+            written = await write_body(storage, body, object_key, part_number=0, promise=Expected(), keep=keep)
         version = await commit_object(
             storage, bucket, key, object_key, written, attributes=attributes, algorithm=algorithm, conditions=call.input
         )
@@ -162,18 +173,18 @@ async def copy_object(call: AuthorizedCall, storage: Storage) -> Answer:
             },
             **source.version_member,
             **version_member(bucket, version),
-            **response_members(version.encryption, chosen.customer_key_md5),
+            **response_members(version.encryption, choice.customer_key_md5),
         }
     )
 
 
-async def _open_source_for(call: AuthorizedCall, storage: Storage, chosen: Choice) -> Source:
+async def _find_source_for(call: AuthorizedCall, storage: Storage, choice: Choice) -> Source:
     """The source; whatever goes wrong with it, the target's key is zeroed."""
     try:
-        return await open_source(call, storage, target_key=chosen.customer_key)
+        return await find_source(call, storage, target_key=choice.customer_key)
     except BaseException:
-        if chosen.customer_key:
-            chosen.customer_key.zero()
+        if choice.customer_key:
+            choice.customer_key.zero()
         raise
 
 
@@ -221,22 +232,47 @@ def _changes_encryption(call: AuthorizedCall, bucket: OpenBucket, version: Objec
     return (
         names_encryption(call)
         or bucket.config.encryption is not None
-        or isinstance(version.encryption, SseC)
+        or not isinstance(version.encryption, SseS3)
         or call.input.get("StorageClass") is not None
     )
 
 
-def _same_bytes_serve(bucket: OpenBucket, version: ObjectVersion, algorithm: str) -> bool:
-    """Whether the row that this copy writes replaces the row it read, one message under an opaque ETag, in one
-    transaction.
+def _same_bytes_serve(bucket: OpenBucket, version: ObjectVersion, chosen: Chosen, algorithm: str) -> bool:
+    """Whether the row that this copy writes replaces the row it read, one message under an opaque ETag on both sides
+    and in equal layers, in one transaction.
     """
+    layered = isinstance(chosen, ChosenKms) and chosen.dsse
     return (
-        isinstance(version.encryption, SseC)
+        not isinstance(version.encryption, SseS3)
+        and not isinstance(chosen, ChosenSseS3)
+        and isinstance(version.encryption, Dsse) is layered
         and bucket.config.versioning != "Enabled"
         and version.version_id == NULL_VERSION
         and version.part_count == 0
         and version.checksum_algorithm == algorithm
     )
+
+
+async def _resealed(
+    call: AuthorizedCall, storage: Storage, bucket: OpenBucket, source: Source, key: ObjectKey, chosen: Chosen
+) -> ObjectKey | None:
+    """The source's object key under what the copy chose.
+
+    None where the key service does not let the requester put an existing key under another one: a copy asks for less
+    than that (Decrypt and GenerateDataKey), so then it moves the bytes. Raises as KeyProvider does.
+    """
+    if isinstance(chosen, ChosenSseC):
+        return sealed_by_customer(bucket, key.object_id, key.material, chosen.customer_key)
+    assert isinstance(chosen, ChosenKms)
+    use = kms_use(storage, call.requester, bucket, source.version)
+    try:
+        if isinstance(key.kept, SseKms) and not chosen.bucket_key:
+            return replace(key, kept=await kms_keys.reseal(use, key.kept, chosen))
+        return replace(key, kept=await kms_keys.seal(use, key.material, chosen))
+    except KeyServiceRefusal as error:
+        if error.code != "AccessDeniedException":
+            raise
+        return None
 
 
 async def _reseal(
@@ -245,10 +281,11 @@ async def _reseal(
     bucket: OpenBucket,
     source: Source,
     object_key: ObjectKey,
+    chosen: Chosen,
     attributes: Attributes,
 ) -> ObjectVersion:
     read, now_us = source.version, storage.now_us()
-    etag = secrets.token_bytes(16)  # a copy under SSE-C has an ETag of its own
+    etag = secrets.token_bytes(16)  # a copy has an ETag of its own
 
     def put(tx: Connection, bucket: OpenBucket) -> ObjectVersion:
         def check(newest: ObjectVersion | None) -> None:
@@ -257,7 +294,7 @@ async def _reseal(
                 raise _SourceChanged
             check_write_conditions(call.input, read.key, newest)
 
-        if not _same_bytes_serve(bucket, read, read.checksum_algorithm):  # versioning was enabled meanwhile
+        if not _same_bytes_serve(bucket, read, chosen, read.checksum_algorithm):  # versioning was enabled meanwhile
             raise _SourceChanged
         new = replace(
             read,

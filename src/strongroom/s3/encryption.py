@@ -16,10 +16,15 @@ from typing import Any
 
 from strongroom.aws.errors import S3Error
 from strongroom.crypto.customer_key import CustomerKey
-from strongroom.metadata.records import DefaultEncryption, Encryption, SseC
+from strongroom.metadata.records import DefaultEncryption, Dsse, Encryption, SseC, SseKms, SseKmsBucketKey, SseS3, Tags
+from strongroom.s3.encryption_context import parse_context
+
+MANAGED_KEY = "alias/aws/s3"  # where nobody names a key
 
 _SSE = "x-amz-server-side-encryption"
-_KMS_METHODS = frozenset({"aws:kms", "aws:kms:dsse"})
+_BUCKET_KEY = "x-amz-server-side-encryption-bucket-key-enabled"
+_DSSE = "aws:kms:dsse"
+_KMS_METHODS = frozenset({"aws:kms", _DSSE})
 _KEY_BYTES = 32
 
 
@@ -78,7 +83,17 @@ class ChosenSseC:
     customer_key: CustomerKey = field(repr=False)
 
 
-Chosen = ChosenSseS3 | ChosenSseC
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenKms:
+    """A key of a key service. `key_id`: in any of KMS's forms, as it was given. `context`: the client's pairs."""
+
+    key_id: str = field(repr=False)
+    context: Tags = field(default=(), repr=False)
+    bucket_key: bool = False
+    dsse: bool = False
+
+
+Chosen = ChosenSseS3 | ChosenSseC | ChosenKms
 
 
 def choose(
@@ -87,14 +102,15 @@ def choose(
     default: DefaultEncryption | None,
     blocks_sse_c: bool,
     secure: bool,
+    signed: bool,
     principal: str,
     bucket: str,
     key: str,
 ) -> Chosen:
     """How to encrypt a new object or upload: the request's headers, else the bucket's default, else SSE-S3.
 
-    `secure`: what `edge.secure_connection` says. Raises AccessDenied (blocked), InvalidArgument,
-    InvalidEncryptionAlgorithmError and NotImplemented.
+    `secure`: what `edge.secure_connection` says; `signed`: with Signature Version 4, by somebody. Raises AccessDenied
+    (blocked), InvalidArgument and InvalidEncryptionAlgorithmError.
     """
     refuse_blocked(headers.customer, blocks_sse_c=blocks_sse_c, principal=principal, bucket=bucket, key=key)
     if headers.customer.given and headers.sse is not None:
@@ -106,7 +122,10 @@ def choose(
     customer_key = customer_key_for_write(headers.customer, secure=secure)
     if customer_key is not None:
         return ChosenSseC(customer_key=customer_key)
-    return _managed(method or (default.algorithm if default else "AES256"))
+    if (method or (default.algorithm if default else "AES256")) == "AES256":
+        return ChosenSseS3()
+    refuse_without_kms_terms(secure=secure, signed=signed)
+    return _kms(headers, default)
 
 
 def refuse_blocked(customer: CustomerHeaders, *, blocks_sse_c: bool, principal: str, bucket: str, key: str) -> None:
@@ -151,12 +170,50 @@ def refuse_sse_header(sse: str | None) -> None:
         raise _invalid(f"{_SSE} header is not supported for this operation.", sse)
 
 
-def response_members(encryption: Encryption, customer_key_md5: str | None = None) -> dict[str, str]:
-    """The output members that tell how an object is encrypted; `customer_key_md5` goes back as the request sent it."""
-    if isinstance(encryption, SseC):
-        told = {"SSECustomerAlgorithm": "AES256"}
-        return told if customer_key_md5 is None else told | {"SSECustomerKeyMD5": customer_key_md5}
-    return {"ServerSideEncryption": "AES256"}
+def refuse_kms_headers(*, named: str | None) -> None:
+    """The same for the headers that go with it, whose values are nobody's business. Raises InvalidArgument."""
+    if named is not None:
+        raise S3Error("InvalidArgument", f"{named} header is not supported for this operation.", ArgumentName=named)
+
+
+def refuse_without_kms_terms(*, secure: bool, signed: bool) -> None:
+    """What S3 demands of every request that uses a key of a KMS, on the way in and on the way out. Raises
+    InvalidArgument.
+    """
+    if not signed:
+        raise S3Error(
+            "InvalidArgument",
+            "Requests specifying Server Side Encryption with AWS KMS managed keys require AWS Signature Version 4.",
+            ArgumentName="Authorization",
+            ArgumentValue="null",
+        )
+    if not secure:
+        raise S3Error(
+            "InvalidArgument",
+            "Requests specifying Server Side Encryption with AWS KMS managed keys must be made over a secure connection.",
+            setting="trusted_proxies",
+            ArgumentName=_SSE,
+        )
+
+
+def response_members(encryption: Encryption, customer_key_md5: str | None = None) -> dict[str, Any]:
+    """The output members that tell how an object is encrypted; `customer_key_md5` goes back as the request sent it.
+
+    A KMS key is told as its full ARN, whatever form it was given in; a bucket key where there is one; the client's
+    context pairs never.
+    """
+    match encryption:
+        case SseS3():
+            return {"ServerSideEncryption": "AES256"}
+        case SseC():
+            told = {"SSECustomerAlgorithm": "AES256"}
+            return told if customer_key_md5 is None else told | {"SSECustomerKeyMD5": customer_key_md5}
+        case SseKms(key_arn=arn):
+            return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": arn}
+        case SseKmsBucketKey(key_arn=arn):
+            return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": arn, "BucketKeyEnabled": True}
+        case Dsse(inner=inner):
+            return {"ServerSideEncryption": _DSSE, "SSEKMSKeyId": inner.key_arn}
 
 
 def _method(headers: EncryptionHeaders) -> str | None:
@@ -169,10 +226,26 @@ def _method(headers: EncryptionHeaders) -> str | None:
     return headers.sse
 
 
-def _managed(method: str) -> ChosenSseS3:
-    if method != "AES256":
-        raise S3Error("NotImplemented", Header=_SSE)
-    return ChosenSseS3()
+def _kms(headers: EncryptionHeaders, default: DefaultEncryption | None) -> ChosenKms:
+    """A method that the request names comes with its own key, or with the managed one, even where the bucket's default
+    names another; whether with a bucket key, the bucket decides unless the request does.
+    """
+    if headers.sse is None:
+        assert default is not None
+        key_id, method = default.kms_key_id, default.algorithm
+    else:
+        key_id, method = headers.kms_key_id or "", headers.sse
+    context, dsse = parse_context(headers.context), method == _DSSE
+    if dsse and headers.bucket_key_enabled:
+        raise S3Error(
+            "InvalidArgument",
+            "S3 Bucket Keys are not supported for dual-layer server-side encryption with AWS KMS keys (DSSE-KMS).",
+            ArgumentName=_BUCKET_KEY,
+            ArgumentValue="true",
+        )
+    inherited = default is not None and default.bucket_key_enabled
+    asked = inherited if headers.bucket_key_enabled is None else headers.bucket_key_enabled
+    return ChosenKms(key_id=key_id or MANAGED_KEY, context=context, bucket_key=asked and not dsse, dsse=dsse)
 
 
 def _material(customer: CustomerHeaders, *, secure: bool) -> bytearray:

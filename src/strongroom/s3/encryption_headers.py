@@ -8,6 +8,7 @@ from strongroom.crypto.customer_key import CustomerKey
 from strongroom.identity.call import AuthorizedCall
 from strongroom.metadata.records import OpenBucket
 from strongroom.s3.encryption import (
+    Chosen,
     ChosenSseC,
     CustomerHeaders,
     EncryptionHeaders,
@@ -15,21 +16,29 @@ from strongroom.s3.encryption import (
     customer_key_for_read,
     customer_key_for_write,
     refuse_blocked,
+    refuse_kms_headers,
     refuse_sse_header,
 )
 
+_KMS_HEADERS = (
+    "x-amz-server-side-encryption-aws-kms-key-id",
+    "x-amz-server-side-encryption-context",
+    "x-amz-server-side-encryption-bucket-key-enabled",
+)
 KEY_HEADER = "x-amz-server-side-encryption-customer-key"
 SOURCE_KEY_HEADER = "x-amz-copy-source-server-side-encryption-customer-key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """How a write is encrypted: under `customer_key` (to be zeroed by whoever seals with it), or under the server's if
-    None.
-    """
+    """How a write is encrypted, and of a customer's key (to be zeroed by whoever seals with it) what goes back."""
 
-    customer_key: CustomerKey | None = None
+    chosen: Chosen
     customer_key_md5: str | None = field(default=None, repr=False)
+
+    @property
+    def customer_key(self) -> CustomerKey | None:
+        return self.chosen.customer_key if isinstance(self.chosen, ChosenSseC) else None
 
 
 def choose_encryption(call: AuthorizedCall, bucket: OpenBucket) -> Choice:
@@ -40,13 +49,12 @@ def choose_encryption(call: AuthorizedCall, bucket: OpenBucket) -> Choice:
         default=bucket.config.encryption,
         blocks_sse_c=bucket.config.blocks_sse_c,
         secure=call.secure_transport,
+        signed=bool(call.requester.access_key_id),
         principal=call.principal.arn,
         bucket=bucket.bucket.name,
         key=call.input["Key"],
     )
-    if isinstance(chosen, ChosenSseC):
-        return Choice(customer_key=chosen.customer_key, customer_key_md5=customer.key_md5)
-    return Choice()
+    return Choice(chosen=chosen, customer_key_md5=customer.key_md5 if isinstance(chosen, ChosenSseC) else None)
 
 
 def names_encryption(call: AuthorizedCall) -> bool:
@@ -79,8 +87,9 @@ def source_customer_key(call: AuthorizedCall) -> CustomerKey | None:
 
 
 def refuse_encryption_headers(call: AuthorizedCall) -> None:
-    """For operations that have no x-amz-server-side-encryption. Raises InvalidArgument."""
+    """For operations that have no x-amz-server-side-encryption and nothing that goes with it. Raises InvalidArgument."""
     refuse_sse_header(call.headers.get("x-amz-server-side-encryption"))
+    refuse_kms_headers(named=next((name for name in _KMS_HEADERS if name in call.headers), None))
 
 
 def _customer(call: AuthorizedCall) -> CustomerHeaders:

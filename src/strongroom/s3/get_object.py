@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from strongroom.aws.errors import S3Error
-from strongroom.crypto.customer_key import CustomerKey
 from strongroom.identity.call import Answer, AuthorizedCall
 from strongroom.metadata.records import ObjectVersion, OpenBucket, Part
 from strongroom.s3.attributes import content_members, response_overrides
@@ -16,7 +15,7 @@ from strongroom.s3.encryption import response_members
 from strongroom.s3.encryption_headers import read_customer_key
 from strongroom.s3.find_object import find_object
 from strongroom.s3.multipart import requested_part
-from strongroom.s3.object_keys import ObjectKey, unseal
+from strongroom.s3.object_keys import ObjectKey, unseal_by_kms, unseal_here
 from strongroom.s3.permissions import tagging_read
 from strongroom.s3.ranges import parse_range
 from strongroom.s3.read_body import all_parts, plaintext, primed, slices
@@ -42,6 +41,7 @@ class Extent:
 
 async def get_object(call: AuthorizedCall, storage: Storage) -> Answer:
     bucket, version, key, output, extent = await _head(call, storage)
+    assert key is not None
     pieces = await slices(storage, bucket, version, extent.first, extent.last)
     output["Body"] = await primed(plaintext(storage, key, pieces), extent.length)
     return Answer(output=output, status=206 if extent.partial else 200)
@@ -54,14 +54,20 @@ async def head_object(call: AuthorizedCall, storage: Storage) -> Answer:
 
 async def _head(
     call: AuthorizedCall, storage: Storage
-) -> tuple[OpenBucket, ObjectVersion, ObjectKey, dict[str, Any], Extent]:
+) -> tuple[OpenBucket, ObjectVersion, ObjectKey | None, dict[str, Any], Extent]:
+    """What both answer, and the object's key: None where a key service would have to be asked for it and nothing is
+    shown that is sealed under it (plain HEAD).
+    """
     bucket = await open_bucket(storage, call)
     name = object_key_name(call)
     customer_key = read_customer_key(call)
     version = await find_object(storage, bucket, name, call.input.get("VersionId"))
-    key = open_object(bucket, version, customer_key)
+    key = unseal_here(bucket, version, customer_key)
     check_conditions(call, storage, bucket, version)
     extent = await _extent(call, storage, bucket, version)
+    with_checksums = str(call.input.get("ChecksumMode")).upper() == "ENABLED"
+    if key is None and (with_checksums or call.operation == "GetObject"):
+        key = await unseal_by_kms(storage, call.requester, bucket, version)
     assert version.encryption is not None
     output = {
         **described(bucket, version),
@@ -77,28 +83,9 @@ async def _head(
         output["ContentRange"] = f"bytes {extent.first}-{extent.last}/{version.size}"
     if extent.part is not None and version.part_count:
         output["PartsCount"] = version.part_count
-    if str(call.input.get("ChecksumMode")).upper() == "ENABLED":
+    if with_checksums and key is not None:
         output |= _checksums(version, key, extent)
     return bucket, version, key, output, extent
-
-
-def open_object(
-    bucket: OpenBucket,
-    version: ObjectVersion,
-    customer_key: CustomerKey | None,
-    *,
-    wrong_key: S3Error | None = None,
-) -> ObjectKey:
-    """The key of a version's row. Raises S3Error (SSE-C: no key, a wrong one, one too many), IntegrityError."""
-    assert version.encryption is not None
-    return unseal(
-        bucket,
-        version.encryption,
-        object_id=version.object_id,
-        secret_version=version.secret_version,
-        customer_key=customer_key,
-        wrong_key=wrong_key,
-    )
 
 
 def described(bucket: OpenBucket, version: ObjectVersion) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from strongroom.s3.checksum_values import checksum_members, open_values
 from strongroom.s3.encryption_headers import read_customer_key
 from strongroom.s3.list_objects import encoder, fill, page_size
 from strongroom.s3.listing import Fold, Seek
-from strongroom.s3.object_keys import OTHER_KEY, ObjectKey, unseal
+from strongroom.s3.object_keys import OTHER_KEY, ObjectKey, unseal_by_kms, unseal_here
 from strongroom.s3.requests import moment, object_key_name, page_number
 from strongroom.s3.storage import Storage, open_bucket
 from strongroom.s3.upload_parts import KEY_EXPECTED, no_such_upload
@@ -82,14 +82,9 @@ async def list_upload_parts(call: AuthorizedCall, storage: Storage) -> Answer:
         if upload.checksum_algorithm:
             raise S3Error("InvalidRequest", KEY_EXPECTED)
     else:
-        object_key = unseal(
-            bucket,
-            upload.encryption,
-            object_id=upload.object_id,
-            secret_version=upload.secret_version,
-            customer_key=customer_key,
-            wrong_key=S3Error("InvalidRequest", OTHER_KEY),
-        )
+        object_key = unseal_here(bucket, upload, customer_key, wrong_key=S3Error("InvalidRequest", OTHER_KEY))
+        if object_key is None and upload.checksum_algorithm:  # else there is nothing to open
+            object_key = await unseal_by_kms(storage, call.requester, bucket, upload)
     parts = await list_parts(storage.database, bucket, upload, after=marker, limit=limit + 1)
     shown = parts[:limit]
     truncated = len(parts) > limit > 0

@@ -18,7 +18,7 @@ HONOURED = frozenset(
     CopySourceIfModifiedSince CopySourceIfNoneMatch CopySourceIfUnmodifiedSince CopySourceRange CopySourceSSECustomerAlgorithm
     CopySourceSSECustomerKey CopySourceSSECustomerKeyMD5 CreateBucketConfiguration Delete Delimiter EncodingType ExpectedBucketOwner
     ExpectedSourceBucketOwner Expires FetchOwner IfMatch IfModifiedSince IfNoneMatch IfUnmodifiedSince Key KeyMarker Marker MaxBuckets
-    MaxKeys MaxParts MaxUploads Metadata MetadataDirective MpuObjectSize MultipartUpload ObjectAttributes PartNumber PartNumberMarker Prefix
+    MaxKeys MaxParts MaxUploads Metadata MetadataDirective MpuObjectSize MultipartUpload ObjectAttributes ObjectEncryption PartNumber PartNumberMarker Prefix
     Range ResponseCacheControl ResponseContentDisposition ResponseContentEncoding ResponseContentLanguage ResponseContentType
     ResponseExpires SSECustomerAlgorithm SSECustomerKey SSECustomerKeyMD5 SSEKMSEncryptionContext SSEKMSKeyId ServerSideEncryption
     ServerSideEncryptionConfiguration StartAfter StorageClass Tagging TaggingDirective UploadId UploadIdMarker VersionId VersionIdMarker

@@ -30,9 +30,10 @@ async def put_object(call: AuthorizedCall, storage: Storage) -> Answer:
     body = payload(call)
     # An early refusal spares the client the upload; the transaction decides.
     check_write_conditions(call.input, key, await get_version(storage.database, bucket, key))
-    chosen = choose_encryption(call, bucket)
+    choice = choose_encryption(call, bucket)
 
-    object_key = new_object_key(bucket, chosen.customer_key)
+    # A key that is refused costs nobody an upload.
+    object_key = await new_object_key(storage, call.requester, bucket, key, choice.chosen)
     algorithm = promise.algorithm.name if promise.algorithm else DEFAULT
     written = await write_body(
         storage,
@@ -41,7 +42,6 @@ async def put_object(call: AuthorizedCall, storage: Storage) -> Answer:
         part_number=0,
         promise=promise,
         keep=frozenset({algorithm}),
-        shows_md5=chosen.customer_key is None,
     )
     version = await commit_object(
         storage, bucket, key, object_key, written, attributes=attributes, algorithm=algorithm, conditions=call.input
@@ -52,7 +52,7 @@ async def put_object(call: AuthorizedCall, storage: Storage) -> Answer:
             "ETag": version.quoted_etag,
             **new_version_member(version),
             **checksum_members(written.values, algorithm, "FULL_OBJECT"),
-            **response_members(version.encryption, chosen.customer_key_md5),
+            **response_members(version.encryption, choice.customer_key_md5),
         }
     )
 

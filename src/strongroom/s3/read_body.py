@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from strongroom.blobs.store import BlobId, BlobMissing
 from strongroom.crypto.errors import IntegrityError, KeyMismatch
-from strongroom.crypto.sealing import body_context
-from strongroom.crypto.segments import SegmentReader, ciphertext_size, span, whole
 from strongroom.metadata.objects import PAGE_PARTS, read_pages
 from strongroom.metadata.records import ObjectVersion, OpenBucket, Part
+from strongroom.s3.messages import reading
 from strongroom.s3.object_keys import ObjectKey
 from strongroom.s3.storage import Storage
 
@@ -109,13 +108,10 @@ async def primed(blocks: AsyncGenerator[bytes, None], size: int) -> bytes | Asyn
 
 async def _part_plaintext(storage: Storage, key: ObjectKey, piece: Slice) -> AsyncGenerator[bytes, None]:
     part, blob_id = piece.part, BlobId(piece.part.blob_id)
-    wanted = span(part.size, piece.first, piece.last) if piece.length else whole(part.size)
     try:
-        reader = SegmentReader(
-            key.material, body_context(key.object_id, part.part_number), part.header, part.size, wanted
-        )
-        size = ciphertext_size(part.size)
-        async with aclosing(storage.blobs.read(blob_id, wanted.start, wanted.stop, size=size)) as stored:
+        wanted = reading(key, part, piece.first, piece.last)
+        reader = wanted.reader
+        async with aclosing(storage.blobs.read(blob_id, wanted.start, wanted.stop, size=wanted.size)) as stored:
             async for ciphertext in stored:
                 if block := reader.feed(ciphertext):
                     yield block

@@ -26,9 +26,11 @@ from strongroom.s3.copy_source import parse_copy_source
 from strongroom.s3.delete_object import delete_object, delete_objects
 from strongroom.s3.encryption_headers import refuse_encryption_headers
 from strongroom.s3.get_object import get_object, head_object
+from strongroom.s3.kms_errors import KEY_SERVICE_ERRORS, s3_error
 from strongroom.s3.list_objects import list_object_versions, list_objects, list_objects_v2
 from strongroom.s3.list_uploads import list_multipart_uploads, list_upload_parts
 from strongroom.s3.object_attributes import get_object_attributes
+from strongroom.s3.object_encryption import update_object_encryption
 from strongroom.s3.permissions import COPIES, DECIDED_BY_DOCUMENT, OF_AN_UPLOAD, PER_KEY, bucket_arn, permissions
 from strongroom.s3.put_object import put_object
 from strongroom.s3.storage import Storage, open_bucket
@@ -82,6 +84,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "PutBucketVersioning": put_bucket_versioning,
     "PutObject": put_object,
     "PutObjectTagging": put_object_tagging,
+    "UpdateObjectEncryption": update_object_encryption,
     "UploadPart": upload_part,
     "UploadPartCopy": upload_part_copy,
 }
@@ -144,7 +147,7 @@ def _looked_into(call: AuthorizedCall) -> Iterator[str]:
 
 
 async def _answer(operation: Operation, storage: Storage, call: AuthorizedCall) -> Answer:
-    """What the stores cannot do just now is 503, and nothing was changed; the cause is for the log."""
+    """What stores and key service cannot do just now is 503, and nothing was changed; the cause is for the log."""
     if call.operation not in _CHOOSES_ENCRYPTION:
         refuse_encryption_headers(call)
     try:
@@ -158,3 +161,5 @@ async def _answer(operation: Operation, storage: Storage, call: AuthorizedCall) 
         raise S3Error("ServiceUnavailable") from error
     except StoreKeyError as error:
         raise S3Error("InternalError") from error
+    except KEY_SERVICE_ERRORS as error:
+        raise s3_error(error) from error

@@ -11,13 +11,16 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from strongroom.aws.errors import S3Error
 from strongroom.blobs.store import BlobId, BlobStore, StorageUnavailable
 from strongroom.database.database import Connection, Database
 from strongroom.identity.call import AuthorizedCall
+from strongroom.identity.requester import Requester
 from strongroom.keys.keyring import Keyring
+from strongroom.keys.provider import EncryptionContext, KeyProvider
+from strongroom.metadata.bucket_keys import BucketKeyGone
 from strongroom.metadata.buckets import StaleBucket, check_unchanged
 from strongroom.metadata.deletions import BlobCondemned
 from strongroom.metadata.objects import StaleVersion
@@ -28,15 +31,40 @@ T = TypeVar("T")
 _ACCOUNT_ID = re.compile(r"[0-9]{12}")
 
 
+class OpenBucketKey(Protocol):
+    """A data key of a bucket in clear. `key_arn`: of the KMS key that seals it."""
+
+    @property
+    def bucket_key_id(self) -> bytes: ...
+    @property
+    def key_arn(self) -> str: ...
+    @property
+    def plaintext(self) -> bytes: ...
+
+
+class BucketKeySource(Protocol):
+    """S3 Bucket Keys. Both raise as KeyProvider does, `for_read` IntegrityError too."""
+
+    async def for_write(
+        self, bucket: OpenBucket, bucket_arn: str, key_id: str, client_context: EncryptionContext, requester: Requester
+    ) -> OpenBucketKey:
+        """One that seals new objects now."""
+
+    async def for_read(self, bucket: OpenBucket, bucket_key_id: bytes, requester: Requester) -> OpenBucketKey:
+        """The one that an object names."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """`deletion_grace`: seconds that a deleted blob stays for readers that have begun. `hashing`: threads for hashes of
-    big blocks.
+    """`kms`: the key service, asked for people. `deletion_grace`: seconds that a deleted blob stays for readers that
+    have begun. `hashing`: threads for hashes of big blocks.
     """
 
     database: Database = field(repr=False)
     blobs: BlobStore = field(repr=False)
     keyring: Keyring = field(repr=False)
+    kms: KeyProvider = field(repr=False)
+    bucket_keys: BucketKeySource = field(repr=False)
     hashing: Executor = field(repr=False)
     now_us: Callable[[], int]
     region: str
@@ -82,7 +110,7 @@ async def commit(
     result.
 
     `change` may run several times, the last time with the bucket as it is. Raises what it raises, S3Error NoSuchBucket
-    where the bucket went and SlowDown where the blob was condemned meanwhile.
+    where the bucket went and SlowDown where the blob was condemned, or the bucket key collected, meanwhile.
     """
 
     def guarded(tx: Connection) -> T:
@@ -96,7 +124,7 @@ async def commit(
             bucket = await open_again(storage, bucket)
         except StaleVersion:
             continue
-        except BlobCondemned as error:
+        except (BlobCondemned, BucketKeyGone) as error:  # it took longer than what nobody names yet is kept
             raise S3Error("SlowDown") from error
 
 

@@ -11,11 +11,11 @@ from strongroom.identity.call import Answer, AuthorizedCall, Body
 from strongroom.metadata.records import OpenBucket, Part, SseC, Upload
 from strongroom.metadata.uploads import find_upload, get_upload, put_part
 from strongroom.s3.checksum_values import DEFAULT, checksum_members, seal_values
-from strongroom.s3.copy_object import open_source, read_source
+from strongroom.s3.copy_object import find_source, open_source, read_source
 from strongroom.s3.encryption import response_members
 from strongroom.s3.encryption_headers import part_customer_key
 from strongroom.s3.multipart import check_part_number
-from strongroom.s3.object_keys import OTHER_KEY, ObjectKey, unseal
+from strongroom.s3.object_keys import OTHER_KEY, ObjectKey, unseal_by_kms, unseal_here
 from strongroom.s3.ranges import parse_copy_source_range
 from strongroom.s3.requests import MAX_PUT, moment, object_key_name, payload
 from strongroom.s3.storage import Storage, commit_blob, open_bucket
@@ -26,10 +26,11 @@ _TYPE_MISMATCH = "Checksum Type mismatch occurred, expected checksum Type: {}, a
 
 
 async def upload_part(call: AuthorizedCall, storage: Storage) -> Answer:
-    bucket, upload, object_key = await _open_upload(call, storage)
-    promise = expected(call.headers)
+    bucket, upload, key = await _find_upload(call, storage)
+    promise, body = expected(call.headers), payload(call)
     keep = _kept(upload, promise)
-    written = await _write(storage, call, object_key, payload(call), promise, keep)
+    object_key = key or await unseal_by_kms(storage, call.requester, bucket, upload)
+    written = await _write(storage, call, object_key, body, promise, keep)
     await _commit(storage, bucket, upload, object_key, written)
     echoed = promise.algorithm.name if promise.algorithm else upload.checksum_algorithm
     return Answer(
@@ -42,8 +43,8 @@ async def upload_part(call: AuthorizedCall, storage: Storage) -> Answer:
 
 
 async def upload_part_copy(call: AuthorizedCall, storage: Storage) -> Answer:
-    bucket, upload, object_key = await _open_upload(call, storage)
-    source = await open_source(call, storage)
+    bucket, upload, key = await _find_upload(call, storage)
+    source = await find_source(call, storage)
     header, size = call.input.get("CopySourceRange"), source.version.size
     first, last = parse_copy_source_range(header, size) if header is not None else (0, size - 1)
     if last - first + 1 > MAX_PUT:
@@ -52,7 +53,9 @@ async def upload_part_copy(call: AuthorizedCall, storage: Storage) -> Answer:
             f"The specified copy source is larger than the maximum allowable size for a copy source: {MAX_PUT}",
         )
     keep = _kept(upload, Expected(), is_copy=True)
-    async with read_source(storage, source, first, last) as body:
+    source_key = await open_source(call, storage, source)
+    object_key = key or await unseal_by_kms(storage, call.requester, bucket, upload)
+    async with read_source(storage, source, source_key, first, last) as body:
         written = await _write(storage, call, object_key, body, Expected(), keep)
     await _commit(storage, bucket, upload, object_key, written)
     return Answer(
@@ -72,8 +75,10 @@ def no_such_upload(upload_id: str) -> S3Error:
     return S3Error("NoSuchUpload", UploadId=upload_id)
 
 
-async def _open_upload(call: AuthorizedCall, storage: Storage) -> tuple[OpenBucket, Upload, ObjectKey]:
-    """The open upload that a part is for, and its object key. Raises S3Error, IntegrityError."""
+async def _find_upload(call: AuthorizedCall, storage: Storage) -> tuple[OpenBucket, Upload, ObjectKey | None]:
+    """The open upload that a part is for, and its object key, None where a key service has to open it. Raises S3Error,
+    IntegrityError.
+    """
     bucket = await open_bucket(storage, call)
     key, upload_id = object_key_name(call), call.input["UploadId"]
     check_part_number(call.input["PartNumber"])
@@ -85,15 +90,8 @@ async def _open_upload(call: AuthorizedCall, storage: Storage) -> tuple[OpenBuck
         if customer_key:
             customer_key.zero()
         raise S3Error("InvalidRequest", KEY_EXPECTED)
-    object_key = unseal(
-        bucket,
-        upload.encryption,
-        object_id=upload.object_id,
-        secret_version=upload.secret_version,
-        customer_key=customer_key,
-        wrong_key=S3Error("InvalidRequest", OTHER_KEY),
-    )
-    return bucket, upload, object_key
+    local_key = unseal_here(bucket, upload, customer_key, wrong_key=S3Error("InvalidRequest", OTHER_KEY))
+    return bucket, upload, local_key
 
 
 def _kept(upload: Upload, promise: Expected, *, is_copy: bool = False) -> frozenset[str]:
@@ -122,7 +120,6 @@ async def _write(
         part_number=call.input["PartNumber"],
         promise=promise,
         keep=keep,
-        shows_md5=object_key.customer_sealed is None,
     )
 
 

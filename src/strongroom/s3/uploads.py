@@ -9,14 +9,16 @@ from strongroom.aws.errors import S3Error
 from strongroom.crypto.customer_key import CustomerKey
 from strongroom.database.database import Connection
 from strongroom.identity.call import Answer, AuthorizedCall
-from strongroom.metadata.objects import put_version
+from strongroom.metadata.objects import get_version, put_version
 from strongroom.metadata.records import (
     NULL_VERSION,
     Completion,
+    KmsEncryption,
     ObjectVersion,
     OpenBucket,
     Part,
     SseC,
+    SseS3,
     Upload,
 )
 from strongroom.metadata.uploads import (
@@ -30,11 +32,11 @@ from strongroom.metadata.uploads import (
 )
 from strongroom.s3.acl import check_acl
 from strongroom.s3.attributes import attributes_of
-from strongroom.s3.checksum_values import seal_values
+from strongroom.s3.checksum_values import open_values, seal_values
 from strongroom.s3.encryption import response_members
 from strongroom.s3.encryption_headers import choose_encryption, read_customer_key
 from strongroom.s3.multipart import check_object_size, multipart_etag, select_parts
-from strongroom.s3.object_keys import OTHER_KEY, ObjectKey, new_object_key, unseal
+from strongroom.s3.object_keys import OTHER_KEY, ObjectKey, new_object_key, unseal, unseal_by_kms, unseal_here
 from strongroom.s3.read_body import pages_of
 from strongroom.s3.requests import check_write_conditions, object_key_name
 from strongroom.s3.storage import Storage, commit, open_bucket
@@ -58,8 +60,8 @@ async def create_multipart_upload(call: AuthorizedCall, storage: Storage) -> Ans
     check_acl(call.input.get("ACL"))
     attributes = attributes_of(call.input)
     algorithm, checksum_type = declared_checksum(call)
-    chosen = choose_encryption(call, bucket)
-    object_key = new_object_key(bucket, chosen.customer_key)
+    choice = choose_encryption(call, bucket)
+    object_key = await new_object_key(storage, call.requester, bucket, key, choice.chosen)
     now_us = storage.now_us()
     upload_id = new_upload_id(now_us)
 
@@ -87,7 +89,7 @@ async def create_multipart_upload(call: AuthorizedCall, storage: Storage) -> Ans
             "Key": key,
             "UploadId": upload_id,
             **declared,
-            **response_members(upload.encryption, chosen.customer_key_md5),
+            **response_members(upload.encryption, choice.customer_key_md5),
         }
     )
 
@@ -118,21 +120,27 @@ async def complete_multipart_upload(call: AuthorizedCall, storage: Storage) -> A
     if upload is None:
         raise no_such_upload(upload_id)
     if upload.completion:
-        return _completed(call, upload, _repeated(upload.completion, upload_id, wanted))
-    object_key = _object_key(bucket, upload, customer_key)
-    check_type(upload, call.input.get("ChecksumType"))
-    now_us, delete_after_us = storage.now_us(), storage.delete_after_us()
+        completion = _repeated(upload.completion, upload_id, wanted)
+        checksum = await _kept_checksum(call, storage, bucket, upload, completion, customer_key)
+        return _completed(call, upload, completion, checksum)
 
     def check(newest: ObjectVersion | None) -> None:
         check_write_conditions(call.input, key, newest)
         _check_undisturbed(call, upload, newest)
 
-    def complete(tx: Connection, bucket: OpenBucket) -> Completion:
+    object_key = _key_here(bucket, upload, customer_key)
+    check_type(upload, call.input.get("ChecksumType"))
+    if isinstance(upload.encryption, KmsEncryption):
+        check(await get_version(storage.database, bucket, key))  # the transaction decides; this spares a call
+        object_key = await unseal_by_kms(storage, call.requester, bucket, upload)
+    now_us, delete_after_us = storage.now_us(), storage.delete_after_us()
+
+    def complete(tx: Connection, bucket: OpenBucket) -> tuple[Completion, str]:
         current = find_upload(tx, bucket, key, upload_id)
         if current is None:
             raise no_such_upload(upload_id)
         if current.completion:  # sent once more while the first one was at work
-            return _repeated(current.completion, upload_id, wanted)
+            return _repeated(current.completion, upload_id, wanted), current.completion.checksum
         uploaded = pending_parts(tx, bucket, current)
         parts = select_parts(wanted.named, uploaded, upload_id=upload_id)
         check_object_size(wanted.object_size, parts)
@@ -148,7 +156,8 @@ async def complete_multipart_upload(call: AuthorizedCall, storage: Storage) -> A
             delete_after_us=delete_after_us,
             check=check,
         )
-        completion = _completion(version, parts, whole)
+        checksum = _shown_checksum(current, whole)
+        completion = _completion(version, parts, whole, checksum if isinstance(current.encryption, SseS3) else "")
         chosen = {part.part_number for part in parts}
         finish_upload(
             tx,
@@ -159,13 +168,13 @@ async def complete_multipart_upload(call: AuthorizedCall, storage: Storage) -> A
             now_us=now_us,
             delete_after_us=delete_after_us,
         )
-        return completion
+        return completion, checksum
 
-    return _completed(call, upload, await commit(storage, bucket, complete))
+    return _completed(call, upload, *await commit(storage, bucket, complete))
 
 
-def _object_key(bucket: OpenBucket, upload: Upload, customer_key: CustomerKey | None) -> ObjectKey | None:
-    """The upload's object key; None where it is the customer's secret and Complete can do without. Raises S3Error."""
+def _key_here(bucket: OpenBucket, upload: Upload, customer_key: CustomerKey | None) -> ObjectKey | None:
+    """The upload's object key, as far as this server or the customer's key opens it. Raises S3Error."""
     if isinstance(upload.encryption, SseC):
         if customer_key is None:
             if upload.checksum_algorithm:  # the parts' checksums are sealed under a key that only the client has
@@ -174,14 +183,35 @@ def _object_key(bucket: OpenBucket, upload: Upload, customer_key: CustomerKey | 
     elif customer_key is not None:
         customer_key.zero()
         raise S3Error("InvalidRequest", KEY_EXPECTED)
-    return unseal(
-        bucket,
-        upload.encryption,
-        object_id=upload.object_id,
-        secret_version=upload.secret_version,
-        customer_key=customer_key,
-        wrong_key=S3Error("InvalidRequest", OTHER_KEY),
-    )
+    return unseal_here(bucket, upload, customer_key, wrong_key=S3Error("InvalidRequest", OTHER_KEY))
+
+
+def _shown_checksum(upload: Upload, whole: WholeChecksum) -> str:
+    """What the answer tells; S3 is silent of one that it chose itself, unless the object is under SSE-S3."""
+    shown = whole.value and (upload.checksum_algorithm or isinstance(upload.encryption, SseS3))
+    return encode_value(whole.value) if shown else ""
+
+
+async def _kept_checksum(
+    call: AuthorizedCall,
+    storage: Storage,
+    bucket: OpenBucket,
+    upload: Upload,
+    completion: Completion,
+    customer_key: CustomerKey | None,
+) -> str:
+    """What a repeated Complete tells: under somebody else's key it stands with the object alone, and only who may open
+    that hears it. Raises S3Error.
+    """
+    if isinstance(upload.encryption, SseS3) or not upload.checksum_algorithm:
+        return completion.checksum
+    version = await get_version(storage.database, bucket, upload.key, completion.version_id)
+    if version is None or version.object_id != upload.object_id:
+        return ""
+    if isinstance(version.encryption, SseC) and customer_key is None:
+        return ""
+    values = open_values(await unseal(storage, call.requester, bucket, version, customer_key), version.checksums)
+    return encode_value(values[completion.checksum_algorithm])
 
 
 def _assembled(
@@ -214,14 +244,14 @@ def _assembled(
     )
 
 
-def _completion(version: ObjectVersion, parts: Sequence[Part], whole: WholeChecksum) -> Completion:
+def _completion(version: ObjectVersion, parts: Sequence[Part], whole: WholeChecksum, checksum: str) -> Completion:
     return Completion(
         version_id=version.version_id,
         etag=version.quoted_etag,
         parts=tuple((part.part_number, part.etag) for part in parts),
         checksum_algorithm=whole.algorithm,
         checksum_type=whole.checksum_type,
-        checksum=encode_value(whole.value) if whole.value else "",
+        checksum=checksum,
     )
 
 
@@ -242,7 +272,7 @@ def _repeated(completion: Completion, upload_id: str, wanted: Wanted) -> Complet
     return completion
 
 
-def _completed(call: AuthorizedCall, upload: Upload, completion: Completion) -> Answer:
+def _completed(call: AuthorizedCall, upload: Upload, completion: Completion, checksum: str) -> Answer:
     output: dict[str, Any] = {
         "Bucket": call.input["Bucket"],
         "Key": upload.key,
@@ -251,9 +281,9 @@ def _completed(call: AuthorizedCall, upload: Upload, completion: Completion) -> 
     }
     if completion.version_id != NULL_VERSION:
         output["VersionId"] = completion.version_id
-    if completion.checksum:
+    if checksum:
         suffix = f"-{len(completion.parts)}" if completion.checksum_type == "COMPOSITE" else ""
-        output[f"Checksum{completion.checksum_algorithm}"] = completion.checksum + suffix
+        output[f"Checksum{completion.checksum_algorithm}"] = checksum + suffix
         output["ChecksumType"] = completion.checksum_type
     if not isinstance(upload.encryption, SseC):  # the model has no customer-key members here
         output |= response_members(upload.encryption)

@@ -2,7 +2,8 @@
 
 It works beside running servers, so a row that looks damaged is read once more: only what stands there unchanged is
 damage, for an object may have been deleted, replaced or sealed anew meanwhile. Memory is bounded: rows come in pages,
-blobs in blocks. Blobs under SSE-C, whose key nobody here has, are held against the checksum of their ciphertext.
+blobs in blocks. Blobs under SSE-C and SSE-KMS, whose keys nobody here has, are held against the checksum of their
+ciphertext; of two layers (DSSE) the outer one is authenticated with this store's own key, and the inner one is left.
 
 Nothing is changed or mended, and nothing is known of printing.
 """
@@ -16,20 +17,21 @@ from typing import Literal
 from strongroom.aws.checksums import hasher
 from strongroom.blobs.store import BlobId, BlobMissing, StorageUnavailable
 from strongroom.crypto.errors import IntegrityError, KeyMismatch
-from strongroom.crypto.sealing import body_context
-from strongroom.crypto.segments import HEADER_SIZE, SegmentReader, ciphertext_size, whole
+from strongroom.crypto.segments import HEADER_SIZE
 from strongroom.database.database import Row, Value
 from strongroom.keys.store_keys import StoreKeyError
 from strongroom.metadata import inventory
 from strongroom.metadata.bucket_keys import open_bucket_key
 from strongroom.metadata.objects import read_pages
-from strongroom.metadata.records import ObjectVersion, OpenBucket, Part, SseS3, Upload
+from strongroom.metadata.records import Encryption, ObjectVersion, OpenBucket, Part, SseS3, Upload
 from strongroom.metadata.rows import open_part, open_upload, open_version
 from strongroom.s3.checksum_values import open_values
-from strongroom.s3.object_keys import ObjectKey, unseal
+from strongroom.s3.messages import Reader, outer_reading, reading, stored_size
+from strongroom.s3.object_keys import ObjectKey, outer_key, unseal_here
 from strongroom.s3.storage import Storage
 
-Kind = Literal["bucket", "bucket key", "version", "delete marker", "upload", "blob", "blob without key"]
+Kind = Literal["bucket", "bucket key", "version", "delete marker", "upload", "blob", "outer blob", "blob without key"]
+"""Of blobs: authenticated whole; by the outer of their two layers; by the checksum of the ciphertext alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,13 +137,13 @@ class _Walk:
             version = open_version(bucket, row)
             if version.is_delete_marker:
                 return [Checked(kind="delete marker")]
-            key = _key_of(bucket, version)
-            if key is not None:
-                open_values(key, version.checksums)
+            keys = _keys_of(bucket, version)
+            if keys.whole is not None:
+                open_values(keys.whole, version.checksums)
             parts = await self._parts_of(bucket, version)
         except IntegrityError as error:
             return [replace(where, problem=str(error))]
-        blobs = [await self._blob(version.object_id, part, key, where) for part in parts]
+        blobs = [await self._blob(keys, part, where) for part in parts]
         return [Checked(kind="version"), *blobs]
 
     async def upload(self, bucket: OpenBucket, row: Row) -> list[Finding]:
@@ -150,23 +152,23 @@ class _Walk:
             upload = open_upload(bucket, row)
             if upload.completion:
                 return [Checked(kind="upload")]
-            key = _key_of(bucket, upload)
+            keys = _keys_of(bucket, upload)
         except IntegrityError as error:
             return [replace(where, problem=str(error))]
         found: list[Finding] = [Checked(kind="upload")]
         read_again = partial(inventory.part_row, object_id=upload.object_id)
         async for part_row in inventory.part_rows(self.storage.database, self.bucket_id, upload.object_id):
-            found += await self.judged(part_row, partial(self._pending_part, upload, key, where), read_again)
+            found += await self.judged(part_row, partial(self._pending_part, upload, keys, where), read_again)
         return found
 
     async def _pending_part(
-        self, upload: Upload, key: ObjectKey | None, where: Damage, bucket: OpenBucket, row: Row
+        self, upload: Upload, keys: "_Keys", where: Damage, bucket: OpenBucket, row: Row
     ) -> list[Finding]:
         try:
             part = open_part(bucket, upload.object_id, row)
         except IntegrityError as error:
             return [replace(where, part=row[0] if isinstance(row[0], int) else None, problem=str(error))]
-        return [await self._blob(upload.object_id, part, key, where)]
+        return [await self._blob(keys, part, where)]
 
     async def _parts_of(self, bucket: OpenBucket, version: ObjectVersion) -> list[Part]:
         """Raises IntegrityError where they are not what the version says."""
@@ -181,14 +183,14 @@ class _Walk:
 
     # --- blobs
 
-    async def _blob(self, object_id: bytes, part: Part, key: ObjectKey | None, where: Damage) -> Finding:
+    async def _blob(self, keys: "_Keys", part: Part, where: Damage) -> Finding:
         """One part's blob, and the row that keeps it from being deleted."""
         try:
-            await self._check_claim(object_id, part)
-            await self._check_bytes(part, key)
+            await self._check_claim(keys.object_id, part)
+            await self._check_bytes(part, keys)
         except (IntegrityError, StorageUnavailable) as error:
             return replace(where, part=part.part_number, problem=f"blob {part.blob_id.hex()}: {error}")
-        return Checked(kind="blob" if key else "blob without key", size=part.size)
+        return Checked(kind=keys.kind, size=part.size)
 
     async def _check_claim(self, object_id: bytes, part: Part) -> None:
         claim = await inventory.claim_of(self.storage.database, part.blob_id)
@@ -200,12 +202,12 @@ class _Walk:
         if is_doomed:
             raise IntegrityError("it is queued for deletion")
 
-    async def _check_bytes(self, part: Part, key: ObjectKey | None) -> None:
+    async def _check_bytes(self, part: Part, keys: "_Keys") -> None:
         """Raises IntegrityError, StorageUnavailable."""
-        blob_id, length = BlobId(part.blob_id), ciphertext_size(part.size)
-        checksum, begin = hasher("CRC64NVME"), b""
+        blob_id, length = BlobId(part.blob_id), stored_size(keys.encryption, part.size)
+        checksum, begin, inner = hasher("CRC64NVME"), b"", b""
         try:
-            reader = _reader(key, part)
+            reader = _reader(keys, part)
             if (found := await self.storage.blobs.size(blob_id)) != length:
                 raise IntegrityError(f"it has {found} bytes and not {length}")
             async with aclosing(self.storage.blobs.read(blob_id, 0, length)) as blocks:
@@ -213,37 +215,60 @@ class _Walk:
                     begin += block[: HEADER_SIZE - len(begin)]
                     checksum.update(block)
                     if reader is not None:
-                        reader.feed(block)
+                        opened = reader.feed(block)
+                        inner += opened[: HEADER_SIZE - len(inner)]
                     self.progress(len(block) * part.size // length)
             if reader is not None:
-                reader.finish()
+                inner += reader.finish()[: HEADER_SIZE - len(inner)]
         except BlobMissing as error:
             raise IntegrityError("it is missing or cut") from error
         except KeyMismatch as error:
             raise IntegrityError("it is another object's or part's") from error
+        if keys.outer is not None:
+            begin += inner  # the header in the row is that of both layers
         if begin != part.header:
             raise IntegrityError("it begins with another message's header")
         if checksum.digest() != part.stored_crc64nvme:
             raise IntegrityError("its bytes have not the checksum that they were stored with")
 
 
-def _key_of(bucket: OpenBucket, record: ObjectVersion | Upload) -> ObjectKey | None:
-    """The object key, or None under SSE-C. Raises IntegrityError."""
-    if not isinstance(record.encryption, SseS3):
-        return None
-    return unseal(
-        bucket, record.encryption, object_id=record.object_id, secret_version=record.secret_version, customer_key=None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Keys:
+    """What this store has to open an object with. `whole`: its key (SSE-S3); `outer`: that of its outer layer (DSSE)."""
+
+    object_id: bytes
+    encryption: Encryption
+    whole: ObjectKey | None
+    outer: bytes | None
+
+    @property
+    def kind(self) -> Kind:
+        if self.whole is not None:
+            return "blob"
+        return "blob without key" if self.outer is None else "outer blob"
+
+
+def _keys_of(bucket: OpenBucket, record: ObjectVersion | Upload) -> _Keys:
+    """Raises IntegrityError."""
+    assert record.encryption is not None
+    return _Keys(
+        object_id=record.object_id,
+        encryption=record.encryption,
+        whole=unseal_here(bucket, record, None) if isinstance(record.encryption, SseS3) else None,
+        outer=outer_key(bucket, record),
     )
 
 
-def _reader(key: ObjectKey | None, part: Part) -> SegmentReader | None:
-    """What authenticates the whole message, its sealed checksums being opened on the way. Raises IntegrityError."""
-    if key is None:
+def _reader(keys: _Keys, part: Part) -> Reader | None:
+    """What authenticates as much of the message as can be, its sealed checksums being opened on the way. Raises
+    IntegrityError.
+    """
+    if keys.outer is not None:
+        return outer_reading(keys.outer, keys.object_id, part).reader
+    if keys.whole is None:
         return None
-    open_values(key, part.checksums, part.part_number)
-    return SegmentReader(
-        key.material, body_context(key.object_id, part.part_number), part.header, part.size, whole(part.size)
-    )
+    open_values(keys.whole, part.checksums, part.part_number)
+    return reading(keys.whole, part, 0, part.size - 1).reader
 
 
 def _text(value: Value) -> str:

@@ -12,10 +12,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from strongroom.aws.checksums import Digests, Expected, hasher
-from strongroom.crypto.sealing import body_context
-from strongroom.crypto.segments import HEADER_SIZE, SegmentWriter
 from strongroom.identity.call import Body
 from strongroom.metadata.records import Part
+from strongroom.s3.messages import writer_for
 from strongroom.s3.object_keys import ObjectKey
 from strongroom.s3.storage import Storage
 
@@ -39,15 +38,15 @@ async def write_body(
     part_number: int,
     promise: Expected,
     keep: frozenset[str],
-    shows_md5: bool,
 ) -> Written:
     """Encrypt `body` into a new durable blob.
 
-    `part_number`: 0 for a single PUT. `keep`: the checksum algorithms wanted. `shows_md5`: the ETag is the plaintext's
-    MD5 (SSE-S3); else it is random, since an MD5 of what a customer's key protects must not be kept. Raises S3Error,
+    `part_number`: 0 for a single PUT. `keep`: the checksum algorithms wanted. The ETag is the plaintext's MD5 under
+    SSE-S3; else it is random, since an MD5 of what somebody else's key protects must not be kept. Raises S3Error,
     StorageUnavailable.
     """
-    writer = SegmentWriter(key.material, body_context(key.object_id, part_number))
+    shows_md5 = key.shows_md5
+    writer = writer_for(key, part_number)
     digests = Digests(keep | promise.names, md5=shows_md5)
     stored = hasher("CRC64NVME")
     size = 0
@@ -79,7 +78,6 @@ async def write_body(
         header=writer.header,
         stored_crc64nvme=stored.digest(),
     )
-    assert len(part.header) == HEADER_SIZE
     return Written(part=part, values={name: digests.value(name) for name in keep})
 
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from strongroom.aws.errors import S3Error
 from strongroom.crypto.customer_key import CustomerKey
-from strongroom.metadata.records import DefaultEncryption, SseC, SseS3
+from strongroom.metadata.records import DefaultEncryption, Dsse, SseC, SseKms, SseKmsBucketKey, SseS3
 from strongroom.s3.encryption import (
+    ChosenKms,
     ChosenSseC,
     ChosenSseS3,
     CustomerHeaders,
@@ -17,6 +18,7 @@ from strongroom.s3.encryption import (
     customer_key_for_read,
     customer_key_for_write,
     refuse_blocked,
+    refuse_kms_headers,
     refuse_sse_header,
     response_members,
 )
@@ -47,12 +49,13 @@ def c3(material=KEY, **changes):
     return CustomerHeaders(**(given | changes))
 
 
-def chosen(customer=CustomerHeaders(), default=None, *, blocks_sse_c=False, secure=True, **headers):  # noqa: B008
+def chosen(customer=CustomerHeaders(), default=None, *, blocks_sse_c=False, secure=True, signed=True, **headers):  # noqa: B008
     return choose(
         EncryptionHeaders(customer=customer, **headers),
         default=default,
         blocks_sse_c=blocks_sse_c,
         secure=secure,
+        signed=signed,
         principal="arn:aws:iam::111122223333:root",
         bucket="bucket",
         key="some/key",
@@ -95,19 +98,71 @@ def test_customer_key_beats_the_default_of_the_bucket(default):
     assert choice.customer_key.material == bytearray(KEY)
 
 
+MANAGED = "alias/aws/s3"
+KMS_WITH_BUCKET_KEY = DefaultEncryption(algorithm="aws:kms", kms_key_id="k", bucket_key_enabled=True)
+CONTEXT = {"context": b64(b'{"b": "2", "a": "1"}')}
+PAIRS = (("a", "1"), ("b", "2"))
+
+
+def kms(key_id=MANAGED, **more):
+    return ChosenKms(key_id=key_id, **more)
+
+
+# Facts 1.3: the request's method before the bucket's, with its own key or the managed one; a bucket key as the bucket
+# says unless the request does.
 @pytest.mark.parametrize(
-    ("headers", "default"),
+    ("headers", "default", "choice"),
     [
-        ({"sse": "aws:kms"}, None),
-        ({"sse": "aws:kms:dsse"}, None),
-        ({"sse": "aws:kms", "kms_key_id": "k", "context": "e30=", "bucket_key_enabled": True}, AES256),
-        ({}, KMS),
-        ({}, DSSE),
+        ({"sse": "aws:kms"}, None, kms()),
+        ({"sse": "aws:kms"}, AES256, kms(bucket_key=True)),
+        ({"sse": "aws:kms"}, KMS, kms()),
+        ({"sse": "aws:kms"}, DSSE, kms()),
+        ({"sse": "aws:kms"}, KMS_WITH_BUCKET_KEY, kms(bucket_key=True)),
+        ({"sse": "aws:kms", "kms_key_id": ""}, KMS, kms()),
+        ({"sse": "aws:kms", "kms_key_id": "other"}, KMS_WITH_BUCKET_KEY, kms("other", bucket_key=True)),
+        ({"sse": "aws:kms", "kms_key_id": "other"}, None, kms("other")),
+        ({"sse": "aws:kms", "bucket_key_enabled": True}, None, kms(bucket_key=True)),
+        ({"sse": "aws:kms", "bucket_key_enabled": True}, KMS, kms(bucket_key=True)),
+        ({"sse": "aws:kms", "bucket_key_enabled": False}, KMS_WITH_BUCKET_KEY, kms()),
+        ({"sse": "aws:kms", **CONTEXT}, None, kms(context=PAIRS)),
+        ({}, KMS, kms("k")),
+        ({}, KMS_WITH_BUCKET_KEY, kms("k", bucket_key=True)),
+        ({"bucket_key_enabled": False}, KMS_WITH_BUCKET_KEY, kms("k")),
+        ({"bucket_key_enabled": True}, KMS, kms("k", bucket_key=True)),
+        ({}, DefaultEncryption(algorithm="aws:kms"), kms()),
+        ({}, DSSE, kms(dsse=True)),
+        ({}, DefaultEncryption(algorithm="aws:kms:dsse", bucket_key_enabled=True), kms(dsse=True)),
+        ({"sse": "aws:kms:dsse"}, None, kms(dsse=True)),
+        ({"sse": "aws:kms:dsse"}, KMS_WITH_BUCKET_KEY, kms(dsse=True)),
+        ({"sse": "aws:kms:dsse", "kms_key_id": "other", **CONTEXT}, KMS, kms("other", context=PAIRS, dsse=True)),
+        ({"sse": "aws:kms:dsse", "bucket_key_enabled": False}, None, kms(dsse=True)),
     ],
 )
-def test_kms_methods_are_not_implemented_yet(headers, default):
-    status, code, _, detail = refusal(chosen, default=default, **headers)
-    assert (status, code, detail) == (501, "NotImplemented", {"Header": SSE})
+def test_a_key_of_a_key_service(headers, default, choice):
+    assert chosen(default=default, **headers) == choice
+    assert chosen(default=default, blocks_sse_c=True, **headers) == choice
+
+
+def test_dsse_with_a_bucket_key_is_refused():
+    status, code, _, detail = refusal(chosen, sse="aws:kms:dsse", bucket_key_enabled=True)
+    assert (status, code, detail["ArgumentName"]) == (400, "InvalidArgument", f"{SSE}-bucket-key-enabled")
+
+
+@pytest.mark.parametrize(
+    ("headers", "default"), [({"sse": "aws:kms"}, None), ({"sse": "aws:kms:dsse"}, None), ({}, KMS), ({}, DSSE)]
+)
+def test_a_key_service_wants_a_secure_connection_and_a_signature(headers, default):
+    status, code, message, _ = refusal(chosen, default=default, secure=False, **headers)
+    assert (status, code) == (400, "InvalidArgument")
+    assert message == (
+        "Requests specifying Server Side Encryption with AWS KMS managed keys must be made over a secure connection."
+    )
+    assert refusal(chosen, default=default, signed=False, secure=False, **headers) == (
+        400,
+        "InvalidArgument",
+        "Requests specifying Server Side Encryption with AWS KMS managed keys require AWS Signature Version 4.",
+        {"ArgumentName": "Authorization", "ArgumentValue": "null"},
+    )
 
 
 @pytest.mark.parametrize(
@@ -241,6 +296,13 @@ def test_sse_header_where_it_does_not_belong(sse):
 
 def test_no_sse_header():
     refuse_sse_header(None)
+    refuse_kms_headers(named=None)
+
+
+def test_a_header_that_goes_with_it_where_it_does_not_belong():
+    name = f"{SSE}-aws-kms-key-id"
+    message = f"{name} header is not supported for this operation."
+    assert refusal(refuse_kms_headers, named=name) == (400, "InvalidArgument", message, {"ArgumentName": name})
 
 
 def test_response_members():
@@ -250,6 +312,17 @@ def test_response_members():
         "SSECustomerKeyMD5": "md5",
     }
     assert response_members(SseC(sealed_key=b"s")) == {"SSECustomerAlgorithm": "AES256"}
+    inner = SseKms(key_arn="arn", material_id=None, context=PAIRS, ciphertext_blob=b"s")
+    assert response_members(inner) == {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "arn"}
+    assert response_members(SseKmsBucketKey(key_arn="arn", bucket_key_id=b"i", sealed_key=b"s")) == {
+        "ServerSideEncryption": "aws:kms",
+        "SSEKMSKeyId": "arn",
+        "BucketKeyEnabled": True,
+    }
+    assert response_members(Dsse(inner=inner, sealed_key=b"o")) == {
+        "ServerSideEncryption": "aws:kms:dsse",
+        "SSEKMSKeyId": "arn",
+    }
 
 
 def test_headers_of_an_input():
@@ -274,7 +347,9 @@ def test_headers_of_an_input():
 
 def test_g1_no_key_shows_in_a_repr_or_an_error():
     headers = EncryptionHeaders(customer=c3(), kms_key_id="secret", context="secret")
-    shown = repr(headers) + repr(headers.customer) + repr(chosen(c3()))
+    shown = (
+        repr(headers) + repr(headers.customer) + repr(chosen(c3())) + repr(chosen(sse="aws:kms", kms_key_id="secret"))
+    )
     assert b64(KEY) not in shown
     assert "secret" not in shown
     assert b64(hashlib.md5(KEY).digest()) not in shown
