@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from rich.table import Table
 from strongroom.cli.key_client import key_id_of, with_kms
 from strongroom.cli.store_command import on_store
 from strongroom.config import Settings
-from strongroom.metadata.census import Usage, usage_of
+from strongroom.metadata.census import KeyUsage, census
 from strongroom.server import OpenStore
 
 
@@ -113,29 +114,25 @@ def usage(data_dir: Path, config_file: Path | None, endpoint_url: str | None, *,
         arn = client.describe_key(KeyId=key)["KeyMetadata"]["Arn"]
 
         async def count(store: OpenStore) -> int:
-            return _tell_usage(await usage_of(store.database, arn), as_json)
+            return _tell_usage(arn, await census(store.database, key_arn=arn), as_json)
 
         return on_store(data_dir, config_file, count)
 
     return with_kms(data_dir, config_file, endpoint_url, work)
 
 
-def _tell_usage(found: Usage, as_json: bool) -> int:
+def _tell_usage(arn: str, found: Sequence[KeyUsage], as_json: bool) -> int:
     if as_json:
-        print(_json(found.as_json()))
+        for row in found:
+            print(_json(asdict(row) | {"material_id": row.material_id.hex() if row.material_id else None}))
         return 0
-    table = Table(
-        "material", "objects", "bytes", "of them by bucket keys", "bucket keys", "uploads", title=found.key_arn
-    )
-    for row in found.materials:
-        table.add_row(
-            row.material_id.hex() if row.material_id else "not told",
-            f"{row.objects:,}",
-            f"{row.bytes:,}",
-            f"{row.objects_by_bucket_key:,}",
-            f"{row.bucket_keys:,}",
-            f"{row.uploads:,}",
-        )
+    if not found:
+        print(f"Nothing hangs on {arn}.")
+        return 0
+    table = Table("material", "objects", "bytes", "by bucket keys", "open uploads", title=arn)
+    for row in found:
+        numbers = (row.objects, row.size, row.by_bucket_key, row.uploads)
+        table.add_row(row.material_id.hex() if row.material_id else "not told", *(f"{number:,}" for number in numbers))
     _print(table)
     return 0
 

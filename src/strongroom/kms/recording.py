@@ -53,6 +53,23 @@ def call_event(
     )
 
 
+def refusal_event(kms: Kms, operation: str, error: KmsError, caller: Caller) -> Event:
+    """The record of a request that became no call: signed wrongly, or unreadable. `operation`: "" where it named none."""
+    return event.api_call(
+        name=operation or "UnknownOperation",
+        region=kms.region,
+        account_id=kms.account_id,
+        time_us=kms.clock().us,
+        user_identity=identity_of(kms, caller),
+        source_ip=caller.requester.source_ip,
+        user_agent=caller.requester.user_agent,
+        request_id=caller.request_id,
+        request_parameters=None,
+        error_code=error.code,
+        error_message=error.message,
+    )
+
+
 def service_event(kms: Kms, name: str, key_id: str, facts: Mapping[str, Any]) -> Event:
     """What the service did by itself."""
     return event.service_event(

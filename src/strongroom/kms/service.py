@@ -8,7 +8,7 @@ This module knows no HTTP and no file. What an operation does is in its own modu
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Unavailable
 from strongroom.identity.policy import Policy
 from strongroom.identity.requester import Caller
+from strongroom.identity.store import UnknownPrincipal
 from strongroom.kms.authorize import Permission, authorize, authorize_account, authorize_retirement
 from strongroom.kms.call import Kms, KmsCall, Outcome
 from strongroom.kms.grants import grant_of_token
@@ -88,8 +89,12 @@ class Log(Protocol):
         ...
 
 
-PoliciesOf = Callable[[str], tuple[Policy, ...] | None]
-"""The identity policies of a principal's ARN; None where nobody has it."""
+class Identities(Protocol):
+    """What it asks about people (identity/store.py). Both raise UnknownPrincipal."""
+
+    def policies_of(self, arn: str) -> tuple[Policy, ...]: ...
+
+    def user_id_of(self, arn: str) -> str: ...
 
 
 @dataclass(slots=True)
@@ -107,12 +112,12 @@ class _Trace:
 
 
 class KeyService:
-    def __init__(self, kms: Kms, store: Durable, record: Log, *, policies_of: PoliciesOf, threads: Executor) -> None:
+    def __init__(self, kms: Kms, store: Durable, record: Log, *, identities: Identities, threads: Executor) -> None:
         """`kms.state` is this service's alone to change. `threads`: for what takes long (RSA keys)."""
         self._kms = kms
         self._store = store
         self._record = record
-        self._policies_of = policies_of
+        self._identities = identities
         self._threads = threads
         self._recording = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -194,20 +199,22 @@ class KeyService:
     def _authorize(self, rule: Rule, call: KmsCall, targets: Sequence[Target]) -> tuple[Permission, ...]:
         """Why each right is there. Raises AccessDeniedException."""
         kms = self._kms
-        policies = () if call.caller.is_service else self._policies_of(call.caller.arn)
-        if policies is None:
-            raise KmsError("AccessDeniedException", f"User: {call.caller.arn} does not exist.")
+        policies, user_id = self._person(call.caller)
         allowed = []
         if rule.on_account:
             alias = call.input.get("AliasName")
             resource = "*" if alias is None else kms.alias_arn(alias)
-            allowed.append(authorize_account(call, kms, policies=policies, resource=resource))
+            allowed.append(authorize_account(call, kms, policies=policies, resource=resource, user_id=user_id))
             if call.operation == "CreateKey" and call.input.get("Tags"):
-                allowed.append(authorize_account(call, kms, policies=policies, action="kms:TagResource"))
+                allowed.append(
+                    authorize_account(call, kms, policies=policies, action="kms:TagResource", user_id=user_id)
+                )
         on_same_key = targets[0].key == targets[1].key if call.operation == "ReEncrypt" else None
         for target in targets:
             if target.grant is not None:
-                allowed.append(authorize_retirement(call, kms, target.key, target.grant, policies=policies))
+                allowed.append(
+                    authorize_retirement(call, kms, target.key, target.grant, policies=policies, user_id=user_id)
+                )
             elif not target.is_filter:
                 allowed.append(
                     authorize(
@@ -219,10 +226,20 @@ class KeyService:
                         encryption_context=target.context if call.operation != "CreateGrant" else None,
                         request_alias=target.alias,
                         on_same_key=on_same_key,
+                        user_id=user_id,
                         refusal=target.refusal,
                     )
                 )
         return tuple(allowed)
+
+    def _person(self, caller: Caller) -> tuple[tuple[Policy, ...], str | None]:
+        """Policies and unique id of whom this is for. Raises AccessDeniedException where it is nobody any more."""
+        if caller.is_service:
+            return (), None
+        try:
+            return self._identities.policies_of(caller.arn), self._identities.user_id_of(caller.arn)
+        except UnknownPrincipal:
+            raise KmsError("AccessDeniedException", f"User: {caller.arn} does not exist.") from None
 
     async def _make_managed_key(self, call: KmsCall) -> None:
         """A managed key exists from the first time that somebody names it; the store's, when the store does."""

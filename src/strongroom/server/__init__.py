@@ -91,6 +91,14 @@ class Paths:
         return self.s3 / "blobs"
 
     @property
+    def kms(self) -> Path:
+        return self.data_dir / "kms"
+
+    @property
+    def audit(self) -> Path:
+        return self.data_dir / "audit"
+
+    @property
     def identity(self) -> IdentityFiles:
         return IdentityFiles(self.data_dir / "identity")
 

@@ -1,0 +1,243 @@
+"""The key service put together: its store, its memory, its log and its people, and what is answered on which listener.
+
+Everything is checked against everything before the first call is answered: each record under the root, all of them
+together under their head, and the store against the log. A store that was put back, or a log that was cut, is refused
+with what to do about it.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from strongroom.audit.chain import Head
+from strongroom.audit.checkpoint import Signer
+from strongroom.audit.log import AuditLog, AuditUnavailable
+from strongroom.audit.opening import AuditLogCut, StateRolledBack
+from strongroom.aws.kms_model import load_kms_model
+from strongroom.config import Settings
+from strongroom.crypto.errors import IntegrityError
+from strongroom.database.database import Unavailable
+from strongroom.database.migrations import SchemaTooNew
+from strongroom.database.private_file import make_private_directory
+from strongroom.database.sqlite import SqliteDatabase
+from strongroom.edge.asgi import application
+from strongroom.edge.http1 import Application
+from strongroom.edge.json_flow import JsonService, Refusal
+from strongroom.identity.files import require_key
+from strongroom.identity.keys import SERVICE_ACCESS_KEY_ID, service_credentials
+from strongroom.identity.root import Principal, load_root
+from strongroom.identity.store import Identity, IdentityStore
+from strongroom.kms import clock
+from strongroom.kms.audit_head import AuditHead
+from strongroom.kms.call import Kms
+from strongroom.kms.creation import KmsStoreError
+from strongroom.kms.recording import refusal_event
+from strongroom.kms.service import KeyService
+from strongroom.kms.slots import SlotError
+from strongroom.kms.state import State
+from strongroom.kms.store import KmsStore
+from strongroom.observe import log as server_log
+from strongroom.server import Paths, StartError, open_identities
+
+_THREADS = 2  # for RSA keys
+_LOG_NAME = "strongroom-kms"
+AskPassphrase = Callable[[Sequence[str]], str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenKeyService:
+    """A key service, opened by the only process that may have it open."""
+
+    service: KeyService
+    kms: Kms
+    store: KmsStore
+    record: AuditLog
+    identities: IdentityStore
+    service_identity: Identity
+    _identity_database: SqliteDatabase
+    _threads: ThreadPoolExecutor
+
+    async def close(self) -> None:
+        await self.record.close()
+        await self.store.close()
+        await self._identity_database.close()
+        self._threads.shutdown()
+
+
+async def open_key_service(
+    settings: Settings, data_dir: Path, *, ask_passphrase: AskPassphrase | None = None, accepts_restore: bool = False
+) -> OpenKeyService:
+    """The key service in `data_dir`, made where there is none. Raises StartError."""
+    paths = Paths(data_dir)
+    root_user = load_root(data_dir, os.environ, settings.account_id)
+    identities, identity_database = await open_identities(data_dir, root_user)
+    try:
+        make_private_directory(paths.kms)
+        store = await KmsStore.open(
+            paths.kms,
+            settings.account_id,
+            settings.region,
+            environ=os.environ,
+            now_us=_now_us,
+            ask_passphrase=ask_passphrase,
+            may_create=not any(paths.audit.glob("*.jsonl")),
+        )
+    except (KmsStoreError, SlotError, IntegrityError, SchemaTooNew, Unavailable, OSError) as error:
+        await identity_database.close()
+        raise StartError(f"The key service in {paths.kms} can't be opened: {error}") from error
+    try:
+        kms, record = await _opened(settings, paths, store, identities, accepts_restore=accepts_restore)
+    except BaseException:
+        await store.close()
+        await identity_database.close()
+        raise
+    threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="rsa")
+    return OpenKeyService(
+        service=KeyService(kms, store, record, identities=identities, threads=threads),
+        kms=kms,
+        store=store,
+        record=record,
+        identities=identities,
+        service_identity=_service_identity(paths, settings.account_id),
+        _identity_database=identity_database,
+        _threads=threads,
+    )
+
+
+async def _opened(
+    settings: Settings, paths: Paths, store: KmsStore, identities: IdentityStore, *, accepts_restore: bool
+) -> tuple[Kms, AuditLog]:
+    """The state and the log, held against each other. Raises StartError."""
+    for warning in store.warnings:
+        server_log.warning("A key was given that opens nothing", reason=warning)
+    try:
+        state = State(await store.load())
+        kms = Kms(
+            region=settings.region,
+            account_id=settings.account_id,
+            state=state,
+            root=store.root,
+            principal_exists=identities.principal_exists,
+            clock=clock.now,
+        )
+        record = await AuditLog.open(
+            paths.audit,
+            head=_head(store.audit_head()),
+            keep_head=partial(_keep_head, store),
+            signer=Signer(await store.audit_signing_key(), _LOG_NAME),
+            state_revision=lambda: store.state_revision,
+            region=settings.region,
+            account_id=settings.account_id,
+            accepted=accepts_restore,
+        )
+    except (AuditLogCut, StateRolledBack) as error:
+        raise StartError(
+            f"{error} If you have put an older copy back on purpose: strongroom kms accept-restore --data-dir"
+            f" {paths.data_dir}"
+        ) from error
+    except (IntegrityError, AuditUnavailable, Unavailable, OSError) as error:
+        raise StartError(f"The key service in {paths.kms} can't be opened: {error}") from error
+    try:
+        await _write_what_waits(store, record)
+    except BaseException as error:
+        await record.close()
+        if isinstance(error, (AuditUnavailable, IntegrityError, Unavailable)):
+            raise StartError(f"The audit log in {paths.audit} can't be written: {error}") from error
+        raise
+    return kms, record
+
+
+async def _write_what_waits(store: KmsStore, record: AuditLog) -> None:
+    """Events of changes that were made durable before a crash, and whose record was not."""
+    for number, event in await store.pending_events():
+        if event.get("eventID") not in record.recovered:
+            await record.append(event)
+        store.forget_events(number)
+
+
+def _head(kept: AuditHead | None) -> Head | None:
+    return None if kept is None else Head(kept.sequence, bytes.fromhex(kept.hash), kept.state_revision)
+
+
+async def _keep_head(store: KmsStore, head: Head) -> None:
+    await store.keep_audit_head(
+        AuditHead(sequence=head.sequence, hash=head.hash.hex(), state_revision=head.state_revision)
+    )
+
+
+def _service_identity(paths: Paths, account_id: str) -> Identity:
+    """S3, where it asks for itself or in somebody's name."""
+    return Identity(
+        credentials=service_credentials(require_key(paths.identity)),
+        principal=Principal(account_id=account_id, arn="s3.amazonaws.com"),
+        user_id=SERVICE_ACCESS_KEY_ID,
+    )
+
+
+# --- what is served
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KmsApplication:
+    """`asgi`: for clients of AWS KMS. `internal`: for S3, on the Unix socket. `admin`: for the commands of who runs it.
+    `maintain` never returns.
+    """
+
+    asgi: Application
+    internal: Application
+    maintain: Callable[[], Awaitable[None]]
+    close: Callable[[], Awaitable[None]]
+
+
+async def build_kms(
+    settings: Settings, data_dir: Path, *, ask_passphrase: AskPassphrase | None = None
+) -> KmsApplication:
+    """What the process of the key service serves. Raises StartError."""
+    opened = await open_key_service(settings, data_dir, ask_passphrase=ask_passphrase)
+
+    async def maintain() -> None:
+        await asyncio.gather(opened.service.maintain(), opened.record.run_checkpoints())
+
+    return KmsApplication(
+        asgi=application(_json_service(settings, opened, internal=False)),
+        internal=application(_json_service(settings, opened, internal=True)),
+        maintain=maintain,
+        close=opened.close,
+    )
+
+
+def _json_service(settings: Settings, opened: OpenKeyService, *, internal: bool) -> JsonService:
+    def find(access_key_id: str) -> Identity | None:
+        return (
+            opened.service_identity if access_key_id == SERVICE_ACCESS_KEY_ID else opened.identities.find(access_key_id)
+        )
+
+    async def refused(refusal: Refusal) -> None:
+        await opened.service.refused(refusal_event(opened.kms, refusal.operation, refusal.error, refusal.caller))
+
+    async def ready() -> bool:
+        return True
+
+    return JsonService(
+        name="kms",
+        model=load_kms_model(),
+        answer=opened.service.answer,
+        refused=refused,
+        find_identity=find,
+        region=settings.region,
+        internal=internal,
+        service_access_key_id=SERVICE_ACCESS_KEY_ID,
+        stall_timeout=settings.stall_timeout,
+        trusted_proxies=settings.trusted_proxies,
+        ready=ready,
+        now=lambda: datetime.now(UTC),
+    )
+
+
+def _now_us() -> int:
+    return clock.now().us
