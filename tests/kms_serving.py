@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from socket import socket
 
 import uvloop
 
@@ -20,7 +21,7 @@ from strongroom.edge.asgi import application
 from strongroom.identity.root import load_root
 from strongroom.keys.bucket_keys import KmsBucketKeys
 from strongroom.keys.provider import KeyProvider
-from strongroom.server import OpenStore, initialise, open_store
+from strongroom.server import OpenStore, initialise, open_identities, open_store
 from tests.harness import Server
 
 
@@ -78,13 +79,11 @@ class _Running:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
 
-    async def serve(
-        self, data_dir: Path, settings: Settings, kms: KeyProvider, opened: "listener.socket.socket"
-    ) -> None:
+    async def serve(self, data_dir: Path, settings: Settings, kms: KeyProvider, opened: socket) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         store = with_kms(await open_store(data_dir, settings), kms)
-        root = load_root(data_dir, {}, settings.account_id)
-        answers, started = application(composition._edge(settings, store, root)), asyncio.Event()
+        identities, database = await open_identities(data_dir, load_root(data_dir, {}, settings.account_id))
+        answers, started = application(composition._edge(settings, store, identities.find)), asyncio.Event()
         told = asyncio.create_task(self._tell(started))
         try:
             await listener.serve(
@@ -97,6 +96,7 @@ class _Running:
         finally:
             told.cancel()
             await store.close()
+            await database.close()
 
     async def _tell(self, started: asyncio.Event) -> None:
         await started.wait()

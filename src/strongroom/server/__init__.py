@@ -26,8 +26,9 @@ from strongroom.database.database import Connection, Unavailable
 from strongroom.database.migrations import SchemaTooNew, SchemaTooOld, migrate, migrations_of, require_newest
 from strongroom.database.private_file import make_private_directory
 from strongroom.database.sqlite import RESERVE_BYTES, SqliteDatabase, read_once
-from strongroom.edge.asgi import Edge, application
+from strongroom.edge.asgi import application
 from strongroom.edge.local_client import LocalAnswer, request
+from strongroom.edge.rest_flow import Edge
 from strongroom.edge.service import FindIdentity, Service
 from strongroom.identity.files import IdentityFiles, initialise_identities, open_identity_store
 from strongroom.identity.policy import account_root

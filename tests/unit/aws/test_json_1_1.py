@@ -103,8 +103,10 @@ ONE = "1 validation error detected: "
         (
             "CreateKey",
             {"Tags": [{"TagKey": "a", "TagValue": "v" * 257}]},
-            f"Value '{'v' * 257}' at 'tags.1.member.tagValue' failed to satisfy constraint: "
-            "Member must have length less than or equal to 256",
+            (
+                f"Value '{'v' * 257}' at 'tags.1.member.tagValue' failed to satisfy constraint: "
+                "Member must have length less than or equal to 256"
+            ),
         ),
         (
             "TagResource",
@@ -129,26 +131,34 @@ ONE = "1 validation error detected: "
         (
             "GenerateDataKey",
             {"KeyId": KEY, "KeySpec": "AES_512"},
-            "Value 'AES_512' at 'keySpec' failed to satisfy constraint: "
-            "Member must satisfy enum value set: [AES_128, AES_256]",
+            (
+                "Value 'AES_512' at 'keySpec' failed to satisfy constraint: "
+                "Member must satisfy enum value set: [AES_128, AES_256]"
+            ),
         ),
         (
             "GetKeyPolicy",
             {"KeyId": KEY, "PolicyName": "a b"},
-            "Value 'a b' at 'policyName' failed to satisfy constraint: "
-            "Member must satisfy regular expression pattern: [\\w]+",
+            (
+                "Value 'a b' at 'policyName' failed to satisfy constraint: "
+                "Member must satisfy regular expression pattern: [\\w]+"
+            ),
         ),
         (
             "ListKeys",
             {"ResourceOwners": ["SELF", "NOBODY"]},
-            "Value '[SELF, NOBODY]' at 'resourceOwners' failed to satisfy constraint: Member must satisfy constraint: "
-            "[Member must satisfy enum value set: [OTHER_ACCOUNTS_VIA_RAM, SELF]]",
+            (
+                "Value '[SELF, NOBODY]' at 'resourceOwners' failed to satisfy constraint: Member must satisfy constraint: "
+                "[Member must satisfy enum value set: [OTHER_ACCOUNTS_VIA_RAM, SELF]]"
+            ),
         ),
         (
             "UntagResource",
             {"KeyId": KEY, "TagKeys": ["ok", ""]},
-            "Value '[ok, ]' at 'tagKeys' failed to satisfy constraint: Member must satisfy constraint: [Member must have"
-            " length less than or equal to 128, Member must have length greater than or equal to 1]",
+            (
+                "Value '[ok, ]' at 'tagKeys' failed to satisfy constraint: Member must satisfy constraint: [Member must have"
+                " length less than or equal to 128, Member must have length greater than or equal to 1]"
+            ),
         ),
         (
             "UntagResource",
@@ -168,20 +178,26 @@ ONE = "1 validation error detected: "
         (
             "CreateGrant",
             {"KeyId": KEY, "Operations": ["Decrypt"], "Constraints": {"SourceArn": "arn:aws:s3:::somewhere-else"}},
-            "Value 'arn:aws:s3:::somewhere-else' at 'constraints.sourceArn' failed to satisfy constraint: Member must satisfy"
-            " regular expression pattern: ^arn:aws[a-z0-9-]*:[a-z0-9-]+:[a-z0-9-]*:[0-9]{12}:.+$",
+            (
+                "Value 'arn:aws:s3:::somewhere-else' at 'constraints.sourceArn' failed to satisfy constraint: Member must satisfy"
+                " regular expression pattern: ^arn:aws[a-z0-9-]*:[a-z0-9-]+:[a-z0-9-]*:[0-9]{12}:.+$"
+            ),
         ),
         (
             "ScheduleKeyDeletion",
             {"KeyId": KEY, "PendingWindowInDays": 6},
-            "Value '6' at 'pendingWindowInDays' failed to satisfy constraint: "
-            "Member must have value greater than or equal to 7",
+            (
+                "Value '6' at 'pendingWindowInDays' failed to satisfy constraint: "
+                "Member must have value greater than or equal to 7"
+            ),
         ),
         (
             "EnableKeyRotation",
             {"KeyId": KEY, "RotationPeriodInDays": 2561},
-            "Value '2561' at 'rotationPeriodInDays' failed to satisfy constraint: "
-            "Member must have value less than or equal to 2560",
+            (
+                "Value '2561' at 'rotationPeriodInDays' failed to satisfy constraint: "
+                "Member must have value less than or equal to 2560"
+            ),
         ),
         (
             "ListResourceTags",
@@ -239,7 +255,7 @@ def test_pattern__holds_for_the_whole_text(name):
     for member in shape.members.values():
         if member.shape.pattern is not None and not member.shape.enum:
             text = "a" * (member.shape.minimum or 1) + "\u2028\n"
-            body = {each: "x" for each in shape.required} | {member.name: text}
+            body = dict.fromkeys(shape.required, "x") | {member.name: text}
             error = refusal(name, body)
             assert error.code == "SerializationException" or "regular expression" in str(error.message)
 
@@ -336,12 +352,14 @@ def test_e6_unknown_members__are_of_no_consequence(name):
     shape = MODEL.operations[name].input
     assert shape is not None
     extra = {"Nonce": "AAAA", "IV": "AAAA", "KeyMaterial": "AAAA", "keyId": "another", "keyid": "another", "KEYID": 5}
-    try:
-        plain = read(name, {"KeyId": KEY})
-    except KmsError as error:
-        assert refusal(name, {"KeyId": KEY} | extra).message == error.message
-    else:
-        assert read(name, {"KeyId": KEY} | extra) == plain
+
+    def outcome(document):
+        try:
+            return read(name, document)
+        except KmsError as error:
+            return error.code, error.message
+
+    assert outcome({"KeyId": KEY} | extra) == outcome({"KeyId": KEY})
 
 
 @pytest.mark.parametrize(
@@ -408,7 +426,7 @@ def test_serialize__refuses_what_is_no_member_and_no_moment():
     with pytest.raises(ValueError, match="Plaintext"):
         serialize(describe, {"KeyMetadata": {"KeyId": KEY, "Plaintext": b"secret"}})
     for moment in (datetime(2023, 1, 1), math.nan, math.inf):  # noqa: DTZ001 - a time without a zone
-        with pytest.raises(ValueError, match="zone|moment"):
+        with pytest.raises(ValueError, match=r"zone|moment"):
             serialize(describe, {"KeyMetadata": {"CreationDate": moment}})
 
 
