@@ -146,10 +146,11 @@ class KeyService:
         except Unavailable as error:
             trace.error = KmsError("KMSInternalException", "The service can't process the request.", reason=str(error))
         if not trace.is_kept:
-            await self._append(self._event(trace))
+            event = self._event(trace)
+            await self._append(event)
+            self._note_use(trace, event)
         if trace.error is not None:
             raise trace.error
-        self._note_use(trace)
         return trace.outcome.output
 
     async def refused(self, event: Event) -> None:
@@ -309,16 +310,16 @@ class KeyService:
             await self._commit(due.changes, service_event(self._kms, due.event, due.key_id, due.facts))
             return True
 
-    def _note_use(self, trace: _Trace) -> None:
+    def _note_use(self, trace: _Trace, event: Event) -> None:
         """In memory; written down by `_write_usage`, since an fsync for each use would halve what the service can do."""
-        if trace.call.operation not in _USES:
+        if trace.error is not None or trace.call.operation not in _USES:
             return
         for target in trace.targets:
             used = LastUsage(
                 key_id=target.key.key_id,
                 operation=trace.call.operation,
                 used_us=trace.call.now_us,
-                event_id="",
+                event_id=event["eventID"],
                 request_id=trace.call.caller.request_id,
             )
             self._kms.state.apply((Put(used),))
