@@ -23,10 +23,11 @@ from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Connection, Database
 from strongroom.keys.keyring import Keyring, primary_store_key
 from strongroom.keys.store_keys import (
+    GenerateSealed,
     LoadStoreKeys,
     StoreKeyError,
     StoreKeyId,
-    load_key_files,
+    key_file_ids,
     name_new_key,
     remove_key_file,
     remove_unfinished,
@@ -50,13 +51,14 @@ class RotationRunning(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:
     """What rotation works with. `directory`: where key files are made and retired; None where somebody else keeps the
-    keys. `pause`: seconds between announcing secrets and using them; 0 where no server runs.
+    keys. `generate_sealed`: what makes new keys, where a key service is to seal them. `pause`: seconds between announcing secrets and using them; 0 where no server runs.
     """
 
     database: Database
     keyring: Keyring
     load: LoadStoreKeys
     directory: Path | None
+    generate_sealed: GenerateSealed | None = None
     pause: float = PAUSE
 
 
@@ -221,7 +223,7 @@ async def _buckets_with_announced_secrets(database: Database) -> list[str]:
 
 
 async def _new_key_file(rotation: Rotation, directory: Path) -> StoreKeyId:
-    new = write_new_key(directory)
+    new = write_new_key(directory, rotation.generate_sealed)
     await rotation.database.transact(lambda tx: _allow_removal(tx, new))  # should it never come into force
     name_new_key(directory, new)
     return new
@@ -248,7 +250,7 @@ async def _retire_key_files(rotation: Rotation) -> bool:
     removable = await _key_ids(rotation.database, _REMOVABLE)
     rows = await rotation.database.read("SELECT DISTINCT store_key_id FROM bucket_secrets")
     named = {row[0] for row in rows} | {await primary_store_key(rotation.database)}
-    unused = [identity for identity in load_key_files(rotation.directory) if identity in removable - named]
+    unused = [identity for identity in key_file_ids(rotation.directory) if identity in removable - named]
     for identity in unused:
         remove_key_file(rotation.directory, identity)
     if removable - named:
