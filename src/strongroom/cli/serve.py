@@ -221,7 +221,7 @@ def _where_the_key_is(data_dir: Path, settings: Settings) -> str:
     from strongroom import server  # noqa: PLC0415
 
     match settings.store_key_source:
-        case "keyfile":
+        case "keyfile" | "kms":
             return str(server.Paths(data_dir).keys)
         case "environment":
             return "the environment variable STRONGROOM_STORE_KEY"
