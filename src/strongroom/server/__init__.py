@@ -37,7 +37,9 @@ from strongroom.identity.root import Credentials, Principal, RootUser, load_root
 from strongroom.identity.store import Identity, IdentityStore
 from strongroom.keys.aws_kms import AwsKms
 from strongroom.keys.bucket_keys import KmsBucketKeys
+from strongroom.keys.judged import JudgedKeyService, PoliciesOf
 from strongroom.keys.keyring import Keyring, primary_store_key
+from strongroom.keys.provider import KeyProvider
 from strongroom.keys.rotation import (
     Rotation,
     RotationRunning,
@@ -245,8 +247,8 @@ def _where_keys_come_from(paths: Paths, settings: Settings) -> str:
     return f"The setting store_key_source is {settings.store_key_source!r}: give it that key again."
 
 
-async def open_store(data_dir: Path, settings: Settings) -> OpenStore:
-    """Open an initialised store. Raises StartError."""
+async def open_store(data_dir: Path, settings: Settings, *, policies_of: PoliciesOf | None = None) -> OpenStore:
+    """Open an initialised store. `policies_of`: of the people for whom keys will be asked. Raises StartError."""
     paths = Paths(data_dir)
     load, endpoint = _loader(paths, settings), key_endpoint(settings, paths)
     if not paths.index.exists():
@@ -269,12 +271,15 @@ async def open_store(data_dir: Path, settings: Settings) -> OpenStore:
         await database.close()
         raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
     blobs, kms = LocalBlobs(paths.blobs), AwsKms(endpoint)
+    provider: KeyProvider = kms
+    if not endpoint.forwards_requester and policies_of is not None:
+        provider = JudgedKeyService(kms, policies_of=policies_of, region=settings.region)
     storage = Storage(
         database=database,
         blobs=blobs,
         keyring=keyring,
-        kms=kms,
-        bucket_keys=KmsBucketKeys(database, keyring, kms, now_us=_now_us, window=settings.bucket_key_window),
+        kms=provider,
+        bucket_keys=KmsBucketKeys(database, keyring, provider, now_us=_now_us, window=settings.bucket_key_window),
         hashing=ThreadPoolExecutor(_HASHING_THREADS, thread_name_prefix="hashing"),
         now_us=_now_us,
         region=settings.region,
@@ -321,7 +326,7 @@ async def build(settings: Settings, data_dir: Path) -> Application:
     """What one worker serves. Raises StartError."""
     root = load_root(data_dir, os.environ, settings.account_id)
     identities, identity_database = await open_identities(data_dir, root)
-    store = await open_store(data_dir, settings)
+    store = await open_store(data_dir, settings, policies_of=identities.policies_of)
 
     async def close() -> None:
         await store.close()
