@@ -39,7 +39,6 @@ from strongroom.keys.aws_kms import AwsKms
 from strongroom.keys.bucket_keys import KmsBucketKeys
 from strongroom.keys.judged import JudgedKeyService, PoliciesOf
 from strongroom.keys.keyring import Keyring, primary_store_key
-from strongroom.keys.provider import KeyProvider
 from strongroom.keys.rotation import (
     Rotation,
     RotationRunning,
@@ -271,9 +270,7 @@ async def open_store(data_dir: Path, settings: Settings, *, policies_of: Policie
         await database.close()
         raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
     blobs, kms = LocalBlobs(paths.blobs), AwsKms(endpoint)
-    provider: KeyProvider = kms
-    if not endpoint.forwards_requester and policies_of is not None:
-        provider = JudgedKeyService(kms, policies_of=policies_of, region=settings.region)
+    provider = _provider(settings, kms, policies_of)
     storage = Storage(
         database=database,
         blobs=blobs,
@@ -295,6 +292,13 @@ async def open_store(data_dir: Path, settings: Settings, *, policies_of: Policie
         generate_sealed=generate_new_keys(paths, settings),
         kms=kms,
     )
+
+
+def _provider(settings: Settings, kms: AwsKms, policies_of: PoliciesOf | None) -> AwsKms | JudgedKeyService:
+    """Amazon's key service judges this server, and leaves the people to us."""
+    if settings.kms_endpoint == "own" or policies_of is None:
+        return kms
+    return JudgedKeyService(kms, policies_of=policies_of, region=settings.region)
 
 
 def look_at_store(data_dir: Path, settings: Settings) -> str:
