@@ -91,7 +91,9 @@ def rotate_root(data_dir: Path, *, passphrase_files: Mapping[str, Path], as_json
         wanted = [slot["name"] for slot in found if slot["kind"] == "passphrase"]
         for name in wanted:
             if name not in passphrases and sys.stdin.isatty():
-                passphrases[name] = getpass.getpass(f"Passphrase of slot {name!r} (empty: the service was started with it): ")
+                passphrases[name] = getpass.getpass(
+                    f"Passphrase of slot {name!r} (empty: the service was started with it): "
+                )
         given = {name: passphrase for name, passphrase in passphrases.items() if passphrase}
         with progress("Rotating the root key") as show:
             version = _rotate(data_dir, given, show)
