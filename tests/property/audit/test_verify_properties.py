@@ -26,7 +26,7 @@ def sound(tmp_path_factory) -> dict[str, bytes]:
 
 def record_at(files: dict[str, bytes], name: str, offset: int) -> int:
     """The record that the byte at `offset` belongs to."""
-    return int(name.split("-")[2].split(".")[0]) + files[name][:offset].count(b"\n")
+    return int(Path(name).stem.split("-")[2]) + files[name][:offset].count(b"\n")
 
 
 edits = st.tuples(
@@ -100,7 +100,7 @@ def test_any_set_of_missing_files_is_found(sound, data) -> None:
             if name not in missing:
                 Path(directory, name).write_bytes(content)
         problem = verified(Path(directory)).problems[0]
-    assert problem.sequence == min(int(name.split("-")[2].split(".")[0]) for name in missing)
+    assert problem.sequence == min(int(Path(name).stem.split("-")[2]) for name in missing)
 
 
 values = st.recursive(

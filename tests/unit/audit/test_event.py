@@ -6,11 +6,13 @@ from collections import OrderedDict
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
 from strongroom.audit.event import (
     MAX_EVENT_BYTES,
+    Event,
     api_call,
     encode,
     is_read_only,
@@ -25,7 +27,7 @@ TIME_US = 1_767_323_045_678_901  # 2026-01-02T03:04:05.678901Z
 CANARY = b"canary-plaintext"
 
 
-def call(**changes) -> dict:
+def call(**changes) -> Event:
     given = {
         "name": "Decrypt",
         "region": REGION,
@@ -79,7 +81,11 @@ def test_a_call_has_the_fields_of_cloudtrail():
 
 def test_a_refused_call_says_why():
     made = call(error_code="AccessDenied", error_message="User is not authorized", key_arns=[])
-    assert (made["errorCode"], made["errorMessage"], made["resources"]) == ("AccessDenied", "User is not authorized", [])
+    assert (made["errorCode"], made["errorMessage"], made["resources"]) == (
+        "AccessDenied",
+        "User is not authorized",
+        [],
+    )
     assert "errorCode" not in call()
 
 
@@ -178,7 +184,7 @@ def test_no_bytes_come_through_at_any_depth_or_by_any_name(canary):
 
         __repr__ = __str__
 
-    hidden = {
+    hidden: dict[Any, object] = {
         "Plaintext": canary,
         "KeyId": canary,
         "Nested": {"EncryptionContext": {"a": canary, "b": "kept"}, "List": [canary, [canary], {"X": canary}, "kept"]},
@@ -250,7 +256,9 @@ def test_words_of_enumerations_are_text():
 
 
 def test_an_event_that_is_too_large_goes_without_its_longest_parts_and_says_so():
-    made = event(request_parameters={"policy": "x" * MAX_EVENT_BYTES}, user_agent="y" * 10_000, error_message="z" * 10**6)
+    made = event(
+        request_parameters={"policy": "x" * MAX_EVENT_BYTES}, user_agent="y" * 10_000, error_message="z" * 10**6
+    )
     encoded = json.loads(encode(made))
     omitted = {"omitted": True, "originalSize": MAX_EVENT_BYTES + 13, "reason": "requestParameters too large"}
     assert encoded["requestParameters"] == omitted

@@ -8,12 +8,13 @@ from contextlib import suppress
 import pytest
 
 from strongroom.audit.chain import BadRecord, Head, Record, chained, parse
+from strongroom.audit.event import Event
 from strongroom.audit.files import LogFile
 from strongroom.audit.opening import AuditLogCut, StateRolledBack
 from tests.audited import KEY_ARN, SIGNER, Kept, event, log_files, make_log, opened, records, verified
 
 
-def reopened(directory, kept, **settings) -> list[dict]:
+def reopened(directory, kept, **settings) -> list[Event]:
     """Open, append one record, close; the events that the opening itself has appended."""
     before = len(sound(directory))
 
@@ -239,7 +240,7 @@ def test_damage_in_front_of_records_that_were_not_acknowledged_is_refused(tmp_pa
 
 
 def test_a_database_older_than_the_log_is_refused_with_what_it_lacks(tmp_path):
-    async def main() -> tuple[Kept, Head]:
+    async def main() -> Head:
         kept = Kept(revision=7)
         async with opened(tmp_path, kept) as log:
             before = await log.append(event(1))
@@ -252,21 +253,20 @@ def test_a_database_older_than_the_log_is_refused_with_what_it_lacks(tmp_path):
             ):
                 kept.revision = revision
                 await log.append(event(2, name=name, error_code=error))
-        return kept, before
+        return before
 
-    kept, before = asyncio.run(main())
+    before = asyncio.run(main())
     old = Kept(head=before, revision=7)
     assert refused(tmp_path, old, StateRolledBack) == (
         "the database of the key service is older than its audit log: it is at revision 7, and record 3 was written at"
         " revision 8. Changes since: 3 DisableKey, 5 PutKeyPolicy"
     )
-    try:
+    with pytest.raises(StateRolledBack) as raised:
         asyncio.run(opened(tmp_path, old).__aenter__())
-    except StateRolledBack as error:
-        assert [(each.sequence, each.event_name, each.key_arns) for each in error.changes] == [
-            (3, "DisableKey", (KEY_ARN,)),
-            (5, "PutKeyPolicy", (KEY_ARN,)),
-        ]
+    assert [(each.sequence, each.event_name, each.key_arns) for each in raised.value.changes] == [
+        (3, "DisableKey", (KEY_ARN,)),
+        (5, "PutKeyPolicy", (KEY_ARN,)),
+    ]
     (said,) = reopened(tmp_path, old, accepted=True)
     assert said["eventName"] == "AuditLogAccepted"
     assert "it is at revision 7" in said["serviceEventDetails"]["problems"][0]

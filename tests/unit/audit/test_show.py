@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.audit.event import request_parameters, service_event, service_identity
+from strongroom.audit.event import Event, request_parameters, service_event, service_identity
 from strongroom.audit.files import LogFile
 from strongroom.audit.show import Shown, Unreadable, Wanted, data_of, events, keys_of, parse_since, principal_of
 from tests.audited import ACCOUNT, KEY_ARN, KEY_ID, REGION, Kept, event, log_files, opened
@@ -20,7 +20,7 @@ def at(**ago: float) -> int:
     return int((NOW - timedelta(**ago)).timestamp() * 1_000_000)
 
 
-def used(number: int, context: dict[str, str] | None = None, **changes) -> dict:
+def used(number: int, context: dict[str, str] | None = None, **changes) -> Event:
     parameters = request_parameters({"KeyId": changes.pop("key", KEY_ID), "EncryptionContext": context or {}})
     return event(number, request_parameters=parameters, **changes)
 
@@ -49,7 +49,7 @@ EVENTS = [
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory) -> Path:
-    directory = tmp_path_factory.mktemp("shown")
+    directory: Path = tmp_path_factory.mktemp("shown")
     now = [at(days=9)]
 
     async def main() -> None:
@@ -154,7 +154,10 @@ def test_a_since_that_is_none(text):
 
 def test_who_which_key_and_for_which_data():
     assert principal_of(EVENTS[1]) == f"arn:aws:iam::{ACCOUNT}:user/bob"
-    assert principal_of(used(0, user_identity=service_identity("s3.amazonaws.com", account_id=ACCOUNT))) == "s3.amazonaws.com"
+    assert (
+        principal_of(used(0, user_identity=service_identity("s3.amazonaws.com", account_id=ACCOUNT)))
+        == "s3.amazonaws.com"
+    )
     assert principal_of(EVENTS[5]) == "kms.amazonaws.com"
     assert principal_of({}) == "-"
     assert (keys_of(EVENTS[4]), keys_of(EVENTS[6]), keys_of({})) == ([KEY_ARN, OTHER_ARN], ["alias/unknown"], [])

@@ -17,7 +17,7 @@ COUNT = 20
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory) -> Path:
     """20 records in several files, checkpoints at 5, 12 and 20."""
-    directory = tmp_path_factory.mktemp("sound") / "audit"
+    directory: Path = tmp_path_factory.mktemp("sound") / "audit"
     make_log(directory, COUNT, checkpoint_at=[5, 12], max_file_bytes=3500)
     assert len(log_files(directory)) > 4
     return directory
@@ -80,7 +80,8 @@ def test_a_record_being_written_is_no_damage(directory):
 
 def test_a_live_log_is_sound_at_every_moment(tmp_path):
     async def main() -> list[Report]:
-        kept, reports = Kept(), []
+        kept = Kept()
+        reports: list[Report] = []
         async with opened(tmp_path, kept, max_file_bytes=100_000) as log:
             done = False
 
