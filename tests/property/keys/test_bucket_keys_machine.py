@@ -134,8 +134,20 @@ class BucketKeysMachine(RuleBasedStateMachine):
 
     # --- S3
 
+    @rule(asked=writes, pauses=st.lists(st.sampled_from([1, 100, 149, 299.5]), max_size=4))
+    def go_on_writing(self, asked: tuple[Requester, str, dict[str, str]], pauses: list[float]) -> None:
+        self.ask_for_writes([asked])
+        for pause in pauses:
+            self.now += pause
+            self.ask_for_writes([asked])
+
     @rule(target=made, asked=st.lists(writes, min_size=1, max_size=8))
     def write(self, asked: list[tuple[Requester, str, dict[str, str]]]):
+        return multiple(*self.ask_for_writes(asked))
+
+    def ask_for_writes(self, asked: list[tuple[Requester, str, dict[str, str]]]) -> list[OpenBucketKey]:
+        """The keys of those who got one."""
+
         async def work() -> list[OpenBucketKey | BaseException]:
             return await asyncio.gather(
                 *(
@@ -155,7 +167,7 @@ class BucketKeysMachine(RuleBasedStateMachine):
                 assert row.context == {"aws:s3:arn": "arn:aws:s3:::bucket", **context}
                 assert self.provider.plaintexts[row.ciphertext_blob] == answer.plaintext
                 served.append(answer)
-        return multiple(*served)
+        return served
 
     @rule(asked=st.lists(st.tuples(people, made), min_size=1, max_size=8))
     def read(self, asked: list[tuple[Requester, OpenBucketKey]]) -> None:
