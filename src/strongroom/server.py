@@ -139,10 +139,11 @@ class OpenStore:
         cast("ThreadPoolExecutor", self.storage.hashing).shutdown()
 
 
-def initialise(data_dir: Path, settings: Settings) -> None:
+def initialise(data_dir: Path, settings: Settings, *, with_users: bool = True) -> None:
     """Make the store in `data_dir` where there is none, and finish what a rotation left undone. Raises StartError.
 
-    A key is made only with a new index; an index without its key is refused, never given a new one.
+    A key is made only with a new index or with a new store of users; one without its key is refused, never given a new
+    one.
     """
     paths = Paths(data_dir)
     try:
@@ -150,12 +151,11 @@ def initialise(data_dir: Path, settings: Settings) -> None:
             make_private_directory(directory)
         if not paths.index.exists() or paths.index.stat().st_size == 0:
             _refuse_blobs(paths, "is missing or empty")
+        if with_users:
+            asyncio.run(initialise_identities(paths.identity))
         migrate(paths.index, migrations_of("index"))
         asyncio.run(_initialise(paths, settings))
-        asyncio.run(initialise_identities(paths.identity))
-    except IdentityError as error:
-        raise StartError(f"The users in {data_dir} can't be read: {error}") from error
-    except (StoreKeyError, SchemaTooNew, IntegrityError) as error:
+    except (StoreKeyError, IdentityError, SchemaTooNew, IntegrityError) as error:
         raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
     except Unavailable as error:
         raise StartError(
@@ -394,7 +394,7 @@ def prove(settings: Settings, data_dir: Path) -> Proof | None:
         make_private_directory(directory / "s3")
         if settings.store_key_source == "keyfile":
             shutil.copytree(Paths(data_dir).keys, Paths(directory).keys)
-        initialise(directory, settings)
+        initialise(directory, settings, with_users=False)
         size, stored = asyncio.run(_prove(settings, directory))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
