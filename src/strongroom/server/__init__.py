@@ -122,23 +122,23 @@ class OpenStore:
         cast("ThreadPoolExecutor", self.storage.hashing).shutdown()
 
 
-def initialise(data_dir: Path, settings: Settings) -> None:
+def initialise(data_dir: Path, settings: Settings, *, home: Path | None = None) -> None:
     """Make the store in `data_dir` where there is none, and finish what a rotation left undone. Raises StartError.
 
-    A key is made only with a new index; an index without its key is refused, never given a new one.
+    A key is made only with a new index or with a new store of users; one without its key is refused, never given a new
+    one. `home`: see `Paths`.
     """
-    paths = Paths(data_dir)
+    paths = Paths(data_dir, home)
     try:
         for directory in (data_dir, paths.s3, paths.keys):
             make_private_directory(directory)
         if not paths.index.exists() or paths.index.stat().st_size == 0:
             _refuse_blobs(paths, "is missing or empty")
+        if home is None:
+            asyncio.run(initialise_identities(paths.identity))
         migrate(paths.index, migrations_of("index"))
-        asyncio.run(initialise_identities(paths.identity))
         asyncio.run(_initialise(paths, settings))
-    except IdentityError as error:
-        raise StartError(f"The users in {data_dir} can't be read: {error}") from error
-    except (StoreKeyError, SchemaTooNew, IntegrityError) as error:
+    except (StoreKeyError, IdentityError, SchemaTooNew, IntegrityError) as error:
         raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
     except Unavailable as error:
         raise StartError(
@@ -180,7 +180,7 @@ async def _initialise(paths: Paths, settings: Settings) -> None:
             await database.transact(partial(_insert_store, primary=primary))
     finally:
         await database.close()
-    store = await open_store(paths.data_dir, settings)
+    store = await open_store(paths.data_dir, settings, home=paths.home)
     try:
         if store.key_directory is None:
             await record_given_keys(store.rotation)
@@ -246,9 +246,13 @@ def _where_keys_come_from(paths: Paths, settings: Settings) -> str:
     return f"The setting store_key_source is {settings.store_key_source!r}: give it that key again."
 
 
-async def open_store(data_dir: Path, settings: Settings, *, policies_of: PoliciesOf | None = None) -> OpenStore:
-    """Open an initialised store. `policies_of`: of the people for whom keys will be asked. Raises StartError."""
-    paths = Paths(data_dir)
+async def open_store(
+    data_dir: Path, settings: Settings, *, policies_of: PoliciesOf | None = None, home: Path | None = None
+) -> OpenStore:
+    """Open an initialised store. `policies_of`: of the people for whom keys will be asked; `home`: see `Paths`. Raises
+    StartError.
+    """
+    paths = Paths(data_dir, home)
     load, endpoint = _loader(paths, settings), key_endpoint(settings, paths)
     if not paths.index.exists():
         raise StartError(f"{paths.index} does not exist: there is no store in {data_dir}")
@@ -401,14 +405,14 @@ def prove(settings: Settings, data_dir: Path) -> Proof | None:
         make_private_directory(directory / "s3")
         if settings.store_key_source in FILE_SOURCES:
             shutil.copytree(Paths(data_dir).keys, Paths(directory).keys)
-        initialise(directory, settings)
-        size, stored = asyncio.run(_prove(settings, directory))
+        initialise(directory, settings, home=data_dir)
+        size, stored = asyncio.run(_prove(settings, directory, data_dir))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     return Proof(object_bytes=size, stored_bytes=stored, seconds=time.perf_counter() - started)
 
 
-async def _prove(settings: Settings, directory: Path) -> tuple[int, int]:
+async def _prove(settings: Settings, directory: Path, home: Path) -> tuple[int, int]:
     """Bytes of the object, and of its blob."""
     marker = secrets.token_hex(32)
     content = (marker * 64).encode()
@@ -418,7 +422,7 @@ async def _prove(settings: Settings, directory: Path) -> tuple[int, int]:
         user_id=settings.account_id,
         is_root=True,
     )
-    store = await open_store(directory, settings)
+    store = await open_store(directory, settings, home=home)
     try:
         send = partial(
             request,

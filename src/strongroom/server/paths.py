@@ -14,9 +14,12 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Where things lie below the data directory."""
+    """Where things lie below the data directory. `home`: the one whose users and key service count, where that is another
+    (the proof's store has none of its own).
+    """
 
     data_dir: Path
+    home: Path | None = None
 
     @property
     def s3(self) -> Path:
@@ -36,7 +39,7 @@ class Paths:
 
     @property
     def run(self) -> Path:
-        return self.data_dir / "run"
+        return (self.home or self.data_dir) / "run"
 
     @property
     def kms_socket(self) -> Path:
@@ -52,4 +55,4 @@ class Paths:
 
     @property
     def identity(self) -> IdentityFiles:
-        return IdentityFiles(self.data_dir / "identity")
+        return IdentityFiles((self.home or self.data_dir) / "identity")
