@@ -5,6 +5,7 @@ The key service is whatever the test hands in, so that a test holds its handles.
 
 import asyncio
 import configparser
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,9 +79,7 @@ class _Running:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
 
-    async def serve(
-        self, data_dir: Path, settings: Settings, kms: KeyProvider, opened: "listener.socket.socket"
-    ) -> None:
+    async def serve(self, data_dir: Path, settings: Settings, kms: KeyProvider, opened: socket.socket) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         store = with_kms(await open_store(data_dir, settings), kms)
         root = load_root(data_dir, {}, settings.account_id)

@@ -41,7 +41,7 @@ ENCRYPTIONS: dict[str, tuple[int, Encryption]] = {
     "bucket key": (4, SseKmsBucketKey(key_arn=ARN, bucket_key_id=BUCKET_KEY_ID, sealed_key=b"sealed")),
     "DSSE": (5, Dsse(inner=INNER, sealed_key=b"outer")),
 }
-TIMES = {"now_us": 1_700_000_000_000_000, "delete_after_us": 1_700_000_000_000_100}
+TIMES: dict[str, Any] = {"now_us": 1_700_000_000_000_000, "delete_after_us": 1_700_000_000_000_100}
 each = pytest.mark.parametrize(("mode", "encryption"), ENCRYPTIONS.values(), ids=ENCRYPTIONS)
 
 
@@ -122,11 +122,11 @@ def test_a_version_and_an_upload_come_back(with_index, mode, encryption):
 def test_every_column_of_it_is_bound(with_index, mode, encryption):
     async def work(index) -> None:
         bucket = await index.bucket()
-        for seal, opened, record, first in (
-            (seal_version, open_version, version_of(bucket, encryption), (7, 9)),
-            (seal_upload, open_upload, upload_of(bucket, encryption), (6, 7)),
-        ):
-            row = list(seal(bucket, record))
+        rows: list[tuple[list[Any], Any, tuple[int, int]]] = [
+            (list(seal_version(bucket, version_of(bucket, encryption))), open_version, (7, 9)),
+            (list(seal_upload(bucket, upload_of(bucket, encryption))), open_upload, (6, 7)),
+        ]
+        for row, opened, first in rows:
             place, arn = first
             changes: list[tuple[int, Any]] = [(place, other) for other in range(6) if other != mode]
             changes += [
@@ -161,7 +161,9 @@ def test_an_update_changes_the_clear_columns_too(with_index):
                 put_version, bucket, version_of(bucket, ENCRYPTIONS["SSE-C"][1]), check=ignored, **TIMES
             )
             await index.do(update_version, bucket, put, replace(put, encryption=encryption))
-            assert (await get_version(index.database, bucket, "key")).encryption == encryption
+            stored = await get_version(index.database, bucket, "key")
+            assert stored
+            assert stored.encryption == encryption
             assert (await index.rows("SELECT mode FROM object_versions"))[0][0] == mode
 
     with_index(work)
@@ -210,19 +212,23 @@ def test_nothing_names_a_bucket_key_that_is_not_there(with_index, write):
 
     async def work(index) -> None:
         bucket = await index.bucket()
-        steps: dict[str, Any] = {
-            "put": lambda tx: put_version(tx, bucket, version_of(bucket, encryption), check=ignored, **TIMES),
-            "update": lambda tx: update_version(tx, bucket, before, replace(before, encryption=encryption)),
-            "upload": lambda tx: create_upload(tx, bucket, upload_of(bucket, encryption)),
-        }
         before = await index.do(
             put_version, bucket, version_of(bucket, ENCRYPTIONS["SSE-C"][1]), check=ignored, **TIMES
         )
+
+        def step(tx) -> object:
+            match write:
+                case "put":
+                    return put_version(tx, bucket, version_of(bucket, encryption), check=ignored, **TIMES)
+                case "update":
+                    return update_version(tx, bucket, before, replace(before, encryption=encryption))
+                case _:
+                    return create_upload(tx, bucket, upload_of(bucket, encryption))
+
         with pytest.raises(BucketKeyGone):
-            await index.database.transact(steps[write])
+            await index.database.transact(step)
         await index.do(insert_bucket_key, bucket, bucket_key(BUCKET_KEY_ID))
-        before = await get_version(index.database, bucket, "key")
-        await index.database.transact(steps[write])
+        await index.database.transact(step)
 
     with_index(work)
 
