@@ -102,7 +102,7 @@ def retire_grant(call: KmsCall, kms: Kms, key: Key) -> Outcome:
 def revoke_grant(call: KmsCall, kms: Kms, key: Key) -> Outcome:
     grant = kms.state.grants.get(call.input["GrantId"])
     if grant is None or grant.key_id != key.key_id:
-        raise _no_such_grant(call.input["GrantId"])
+        raise no_such_grant(call.input["GrantId"])
     return Outcome(changes=(Remove("grant", grant.grant_id),), facts={"grantId": grant.grant_id})
 
 
@@ -116,7 +116,7 @@ def named_grant(call: KmsCall, kms: Kms) -> Grant:
     wanted = grant_of_token(token) if token is not None else str(grant_id)
     grant = kms.state.grants.get(wanted)
     if grant is None:
-        raise _no_such_grant(wanted)
+        raise no_such_grant(wanted)
     return grant
 
 
@@ -223,5 +223,5 @@ def _refuse_services(given: Mapping[str, Any]) -> None:
             raise KmsError("UnsupportedOperationException", f"{member} is not supported.")
 
 
-def _no_such_grant(grant_id: str) -> KmsError:
+def no_such_grant(grant_id: str) -> KmsError:
     return KmsError("NotFoundException", f"Grant ID {grant_id} not found")

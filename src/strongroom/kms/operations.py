@@ -36,6 +36,7 @@ from strongroom.kms.records import Grant, Key
 class Target:
     """`action`: without `kms:`. `context`: the encryption context that conditions look at. `refusal`: what a caller is
     told who may not, in place of the truth. `grant`: the one to be retired. `is_filter`: asked for by nobody's right.
+    `in_any_state`: the state table is not about this key.
     """
 
     key: Key
@@ -45,6 +46,7 @@ class Target:
     refusal: str | None = None
     grant: Grant | None = None
     is_filter: bool = False
+    in_any_state: bool = False
 
 
 Targets = Callable[[KmsCall, Kms], tuple[Target, ...]]
@@ -87,17 +89,17 @@ def _sealing_key(call: KmsCall, kms: Kms, member: str, algorithm: str) -> tuple[
     A symmetric blob names its key, and a key id only confirms it; any other ciphertext needs the id.
     """
     given, blob = call.input.get(member), call.input.get("CiphertextBlob")
-    if blob is None:
-        if not call.input.get("DryRun") or "IGNORE_CIPHERTEXT" not in (call.input.get("DryRunModifiers") or ()):
-            raise KmsError(
-                "ValidationException",
-                "1 validation error detected: Value null at 'ciphertextBlob' failed to satisfy constraint: Member must not"
-                " be null",
-            )
+    if call.input.get("DryRun") and "IGNORE_CIPHERTEXT" in (call.input.get("DryRunModifiers") or ()):
         if given is None:
-            raise KmsError("ValidationException", f"{member} is required where the ciphertext is left out.")
+            raise KmsError("ValidationException", f"{member} is required where the ciphertext is ignored.")
         named = resolve(kms, given, aliases=True)
         return named.key, named.alias, None
+    if blob is None:
+        raise KmsError(
+            "ValidationException",
+            "1 validation error detected: Value null at 'ciphertextBlob' failed to satisfy constraint: Member must not"
+            " be null",
+        )
     if call.input.get(algorithm, SYMMETRIC) != SYMMETRIC:
         if given is None:
             raise KmsError("ValidationException", f"{member} is required for asymmetric keys.")
@@ -137,7 +139,7 @@ def _alias_target(call: KmsCall, kms: Kms) -> Target:
 def _to_update_alias(call: KmsCall, kms: Kms) -> tuple[Target, ...]:
     aliases.check_new_alias(call.input["AliasName"])
     before = resolve(kms, call.input["AliasName"], aliases=True)
-    return (_alias_target(call, kms), Target(key=before.key, action="UpdateAlias"))
+    return (_alias_target(call, kms), Target(key=before.key, action="UpdateAlias", in_any_state=True))
 
 
 def _to_delete_alias(call: KmsCall, kms: Kms) -> tuple[Target, ...]:
@@ -146,9 +148,10 @@ def _to_delete_alias(call: KmsCall, kms: Kms) -> tuple[Target, ...]:
 
 
 def _to_retire(call: KmsCall, kms: Kms) -> tuple[Target, ...]:
-    if (given := call.input.get("KeyId")) is not None:
-        resolve(kms, given, aliases=False)
+    named = None if (given := call.input.get("KeyId")) is None else resolve(kms, given, aliases=False).key
     grant = grants.named_grant(call, kms)
+    if named is not None and named.key_id != grant.key_id:
+        raise grants.no_such_grant(grant.grant_id)
     return (Target(key=kms.state.keys[grant.key_id], action="RetireGrant", grant=grant),)
 
 

@@ -1,7 +1,8 @@
 """Pages of a list: items in the order of their sort keys, each page saying behind which key the next one begins.
 
-The marker is that key, encoded so that nobody takes it for an id. A page never depends on what was on the one before, so
-items that come and go meanwhile neither hide nor repeat others.
+The marker is that key, with the list that it belongs to, encoded so that nobody takes it for an id; a marker of another
+list is none. A page never depends on what was on the one before, so items that come and go meanwhile neither hide nor
+repeat others.
 """
 
 import base64
@@ -29,19 +30,22 @@ def page(
     `default`, `most`: items a page where the request does not say, and at most. Raises InvalidMarkerException.
     """
     limit = min(input.get("Limit") or default, most or 1000)
-    after = _after(input.get("Marker"))
+    after = _after(input.get("Marker"), member)
     rest = sorted((item for item in items if after is None or key(item) > after), key=key)
     shown = rest[:limit]
     output: dict[str, Any] = {member: [show(item) for item in shown], "Truncated": len(rest) > limit}
     if len(rest) > limit:
-        output["NextMarker"] = base64.urlsafe_b64encode(key(shown[-1]).encode()).decode()
+        output["NextMarker"] = base64.urlsafe_b64encode(f"{member}/{key(shown[-1])}".encode()).decode()
     return output
 
 
-def _after(marker: str | None) -> str | None:
+def _after(marker: str | None, member: str) -> str | None:
     if marker is None:
         return None
     try:
-        return base64.b64decode(marker, altchars=b"-_", validate=True).decode()
+        of, slash, after = base64.b64decode(marker, altchars=b"-_", validate=True).decode().partition("/")
     except (binascii.Error, ValueError):
-        raise KmsError("InvalidMarkerException", "The marker is not valid.") from None
+        of, slash, after = "", "", ""
+    if not slash or of != member:
+        raise KmsError("InvalidMarkerException", "The marker is not valid.")
+    return after

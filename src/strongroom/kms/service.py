@@ -125,30 +125,12 @@ class KeyService:
         self._used: set[str] = set()
 
     async def answer(self, operation: str, input: Mapping[str, Any], caller: Caller) -> Mapping[str, Any]:
-        """The output of one call, its record durable. Raises KmsError, whose record is durable as well."""
+        """The output of one call, its record durable. Raises KmsError, whose record is durable as well.
+
+        A client that goes away stops nothing: what was begun is done, and recorded.
+        """
         trace = _Trace(KmsCall(operation=operation, input=input, caller=caller, moment=self._kms.clock()))
-        try:
-            await self._catch_up()
-            rule = _rule(operation)
-            _refuse_attestation(input)
-            _check_tokens(input)
-            await self._make_managed_key(trace.call)
-            if rule.mutates:
-                await self._to_its_end(self._change(rule, trace))
-            else:
-                await self._decide(rule, trace)
-        except KmsError as error:
-            trace.error = error
-        except IntegrityError as error:
-            count_integrity_error()
-            log.failure("A key could not be opened", error, operation=operation)
-            trace.error = KmsError("KMSInternalException", "The service can't process the request.", reason=str(error))
-        except Unavailable as error:
-            trace.error = KmsError("KMSInternalException", "The service can't process the request.", reason=str(error))
-        if not trace.is_kept:
-            event = self._event(trace)
-            await self._append(event)
-            self._note_use(trace, event)
+        await self._to_its_end(self._answer(trace))
         if trace.error is not None:
             raise trace.error
         return trace.outcome.output
@@ -160,12 +142,49 @@ class KeyService:
     async def maintain(self) -> None:
         """Rotate, delete and expire what is due, for ever. Never returns."""
         while True:
-            while await self._do_first_due():
-                pass
-            await self._write_usage()
+            try:
+                await self.do_what_is_due()
+            except (IntegrityError, KmsError, Unavailable) as error:
+                if isinstance(error, IntegrityError):
+                    count_integrity_error()
+                log.failure("What was due could not be done; it will be tried again", error)
             await asyncio.sleep(_TICK)
 
+    async def do_what_is_due(self) -> None:
+        """All that is due now, in the order in which it was. Raises IntegrityError, KmsError, Unavailable."""
+        await self._to_its_end(self._do_what_is_due())
+
+    async def finish(self) -> None:
+        """Calls whose clients have gone, to their end: before the store is closed."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     # --- one call
+
+    async def _answer(self, trace: _Trace) -> None:
+        """Leaves in `trace` what the call came to, recorded. Raises KmsError where it can't be recorded."""
+        try:
+            await self._catch_up()
+            rule = _rule(trace.call.operation)
+            _refuse_attestation(trace.call.input)
+            _check_tokens(trace.call.input)
+            await self._make_managed_key(trace.call)
+            await (self._change(rule, trace) if rule.mutates else self._decide(rule, trace))
+        except KmsError as error:
+            trace.error = error
+        except IntegrityError as error:
+            count_integrity_error()
+            log.failure("A key could not be opened", error, operation=trace.call.operation)
+            trace.error = _internal(str(error))
+        except Unavailable as error:
+            trace.error = _internal(str(error))
+        except Exception as error:  # noqa: BLE001 - a mistake of ours is answered and recorded like any other refusal
+            log.failure("A call could not be served", error, operation=trace.call.operation)
+            trace.error = _internal(type(error).__name__)
+        if not trace.is_kept:
+            event = self._event(trace)
+            await self._append(event)
+            self._note_use(trace, event)
 
     async def _change(self, rule: Rule, trace: _Trace) -> None:
         """Alone: nothing of it shows before it is durable, together with its record."""
@@ -175,10 +194,11 @@ class KeyService:
                 await self._commit(trace.outcome.changes, self._event(trace), trace)
 
     async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
-        """A client that goes away must not leave memory and store apart."""
+        """Whoever waits for it may be cancelled: memory, store and record must not part."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(_look_at)
         await asyncio.shield(task)
 
     async def _decide(self, rule: Rule, trace: _Trace) -> None:
@@ -188,6 +208,8 @@ class KeyService:
         _check_service(call, trace.targets)
         trace.allowed = self._authorize(rule, call, trace.targets)
         for target in trace.targets:
+            if target.in_any_state:
+                continue
             check_state(call.operation, target.key, kms.key_arn(target.key.key_id))
         keys = [target.key for target in trace.targets]
         if is_slow(call.operation, call.input):
@@ -252,9 +274,7 @@ class KeyService:
             return
         if alias in self._kms.state.aliases:
             return
-        await self._to_its_end(self._create_managed_key(alias))
 
-    async def _create_managed_key(self, alias: str) -> None:
         async with self._store.writing:
             if alias not in self._kms.state.aliases:
                 key, changes = managed_key(self._kms, alias)
@@ -302,6 +322,12 @@ class KeyService:
 
     # --- by itself
 
+    async def _do_what_is_due(self) -> None:
+        await self._catch_up()
+        while await self._do_first_due():
+            pass
+        await self._write_usage()
+
     async def _do_first_due(self) -> bool:
         async with self._store.writing:
             due = first_due(self._kms, self._kms.clock())
@@ -315,6 +341,8 @@ class KeyService:
         if trace.error is not None or trace.call.operation not in _USES:
             return
         for target in trace.targets:
+            if target.key.key_id not in self._kms.state.keys:  # deleted while the record was written
+                continue
             used = LastUsage(
                 key_id=target.key.key_id,
                 operation=trace.call.operation,
@@ -329,9 +357,19 @@ class KeyService:
         if not self._used:
             return
         async with self._store.writing:
-            used, self._used = self._used, set()
-            usages = self._kms.state.usages
-            await self._store.commit([Put(usages[key_id]) for key_id in used if key_id in usages])
+            used, usages = set(self._used), self._kms.state.usages
+            await self._store.commit([Put(usages[key_id]) for key_id in sorted(used) if key_id in usages])
+            self._used -= used
+
+
+def _look_at(task: asyncio.Task[None]) -> None:
+    """What a task raised whose client has gone is recorded already, and nobody's to handle."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _internal(reason: str) -> KmsError:
+    return KmsError("KMSInternalException", "The service can't process the request.", reason=reason)
 
 
 def _rule(operation: str) -> Rule:

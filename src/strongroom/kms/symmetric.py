@@ -94,6 +94,8 @@ def re_encrypt(call: KmsCall, kms: Kms, source: Key, destination: Key) -> Outcom
 
 def generate_random(call: KmsCall, kms: Kms) -> Outcome:
     del kms
+    if call.input.get("CustomKeyStoreId") is not None:
+        raise KmsError("UnsupportedOperationException", "Custom key stores are not supported.")
     if (size := call.input.get("NumberOfBytes")) is None:
         raise KmsError("ValidationException", "NumberOfBytes is required.")
     return Outcome(output={"Plaintext": secrets.token_bytes(size)})

@@ -35,6 +35,7 @@ from strongroom.identity.store import Identity, IdentityStore
 from strongroom.kms import clock
 from strongroom.kms.audit_head import AuditHead
 from strongroom.kms.call import Kms
+from strongroom.kms.clock import Moment
 from strongroom.kms.creation import KmsStoreError
 from strongroom.kms.recording import refusal_event
 from strongroom.kms.service import KeyService
@@ -64,6 +65,7 @@ class OpenKeyService:
     _threads: ThreadPoolExecutor
 
     async def close(self) -> None:
+        await self.service.finish()
         await self.record.close()
         await self.store.close()
         await self._identity_database.close()
@@ -71,7 +73,12 @@ class OpenKeyService:
 
 
 async def open_key_service(
-    settings: Settings, data_dir: Path, *, ask_passphrase: AskPassphrase | None = None, accepts_restore: bool = False
+    settings: Settings,
+    data_dir: Path,
+    *,
+    ask_passphrase: AskPassphrase | None = None,
+    accepts_restore: bool = False,
+    now: Callable[[], Moment] = clock.now,
 ) -> OpenKeyService:
     """The key service in `data_dir`, made where there is none. Raises StartError."""
     paths = Paths(data_dir)
@@ -84,7 +91,7 @@ async def open_key_service(
             settings.account_id,
             settings.region,
             environ=os.environ,
-            now_us=_now_us,
+            now_us=lambda: now().us,
             ask_passphrase=ask_passphrase,
             may_create=not any(paths.audit.glob("*.jsonl")),
         )
@@ -92,7 +99,7 @@ async def open_key_service(
         await identity_database.close()
         raise StartError(f"The key service in {paths.kms} can't be opened: {error}") from error
     try:
-        kms, record = await _opened(settings, paths, store, identities, accepts_restore=accepts_restore)
+        kms, record = await _opened(settings, paths, store, identities, accepts_restore=accepts_restore, now=now)
     except BaseException:
         await store.close()
         await identity_database.close()
@@ -111,7 +118,13 @@ async def open_key_service(
 
 
 async def _opened(
-    settings: Settings, paths: Paths, store: KmsStore, identities: IdentityStore, *, accepts_restore: bool
+    settings: Settings,
+    paths: Paths,
+    store: KmsStore,
+    identities: IdentityStore,
+    *,
+    accepts_restore: bool,
+    now: Callable[[], Moment],
 ) -> tuple[Kms, AuditLog]:
     """The state and the log, held against each other. Raises StartError."""
     for warning in store.warnings:
@@ -124,7 +137,7 @@ async def _opened(
             state=state,
             root=store.root,
             principal_exists=identities.principal_exists,
-            clock=clock.now,
+            clock=now,
         )
         record = await AuditLog.open(
             paths.audit,
@@ -238,7 +251,3 @@ def _json_service(settings: Settings, opened: OpenKeyService, *, internal: bool)
         ready=ready,
         now=lambda: datetime.now(UTC),
     )
-
-
-def _now_us() -> int:
-    return clock.now().us
