@@ -66,11 +66,14 @@ def _why(shown: str, error: OSError, flag: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One listening socket and what answers on it; `tls` None speaks plain HTTP."""
+    """One listening socket and what answers on it; `tls` None speaks plain HTTP. `peers`: of a Unix socket, the uids whose
+    processes may connect; connections of others end at once.
+    """
 
     listener: socket.socket
     application: Application
     tls: ssl.SSLContext | None = None
+    peers: frozenset[int] | None = None
 
 
 async def serve(
@@ -88,16 +91,17 @@ async def serve(
     """
     state = ServerState()
     loop = asyncio.get_running_loop()
-    servers = [
-        await loop.create_server(
-            _connections_of(endpoint.application, state, stall_timeout),
+    servers = []
+    for endpoint in endpoints:
+        create = loop.create_unix_server if endpoint.listener.family == socket.AF_UNIX else loop.create_server
+        server = await create(
+            _connections_of(endpoint, state, stall_timeout),
             sock=endpoint.listener,
             ssl=endpoint.tls,
             ssl_handshake_timeout=None if endpoint.tls is None else TLS_HANDSHAKE_SECONDS,
             backlog=BACKLOG,
         )
-        for endpoint in endpoints
-    ]
+        servers.append(server)
     started.set()
     await stop.wait()
     for server in servers:
@@ -105,9 +109,9 @@ async def serve(
     await _drain(state, shutdown_grace)
 
 
-def _connections_of(application: Application, state: ServerState, stall_timeout: float) -> Callable[[], Http1]:
+def _connections_of(endpoint: Endpoint, state: ServerState, stall_timeout: float) -> Callable[[], Http1]:
     config = uvicorn.Config(
-        answering_before_the_body(application),
+        answering_before_the_body(endpoint.application),
         http=Http1,
         ws="none",
         lifespan="off",
@@ -124,6 +128,7 @@ def _connections_of(application: Application, state: ServerState, stall_timeout:
     def connect() -> Http1:
         connection = Http1(config=config, server_state=state, app_state={})
         connection.stall_timeout = stall_timeout
+        connection.peers = endpoint.peers
         return connection
 
     return connect
