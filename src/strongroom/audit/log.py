@@ -55,7 +55,8 @@ class _Waiting:
 
 
 class AuditLog:
-    """Made by `open`, for one event loop. `head`: the newest record that was acknowledged.
+    """Made by `open`, for one event loop. `head`: the newest record that was acknowledged. `failing`: the last append was
+    refused.
 
     `recovered`: the eventIDs of records that a crash left after the kept head; they are in the log, so whoever keeps an
     outbox of events must not append those again.
@@ -88,7 +89,7 @@ class AuditLog:
         self._wake = asyncio.Event()
         self._checkpoint_due = asyncio.Event()
         self._checkpointed = 0
-        self._failing = False
+        self.failing = False
         self._unkept = False  # whether the kept head may be that of a group which was taken back
         self._closing = False
         self._task = asyncio.create_task(self._run(), name="audit-log")
@@ -153,6 +154,7 @@ class AuditLog:
         try:
             await opened._begin(found, head, region, account_id)
         except BaseException:
+            opened._checkpointed = opened.head.sequence  # what was not kept is not signed either
             await opened.close()
             raise
         return opened
@@ -248,9 +250,9 @@ class AuditLog:
         try:
             heads = await self._written(group)
         except BaseException as error:  # whatever it is, nobody may be left waiting
-            if not self._failing:
+            if not self.failing:
                 log.failure("the audit log can't be written: what it was to record is refused", error)
-            self._failing = True
+            self.failing = True
             for waiting in group:
                 if not waiting.future.done():
                     refused = AuditUnavailable(f"the audit record could not be written: {_why(error)}")
@@ -259,9 +261,9 @@ class AuditLog:
             if not isinstance(error, Exception):
                 raise
             return
-        if self._failing:
+        if self.failing:
             log.info("the audit log is written again")
-        self._failing = False
+        self.failing = False
         self.head = heads[-1]
         for waiting, head in zip(group, heads, strict=True):
             if not waiting.future.done():
