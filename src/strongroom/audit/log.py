@@ -89,6 +89,7 @@ class AuditLog:
         self._wake = asyncio.Event()
         self._checkpoint_due = asyncio.Event()
         self._checkpointed = 0
+        self._checkpoint_at = writer.head.sequence + pace.records
         self.failing = False
         self._unkept = False  # whether the kept head may be that of a group which was taken back
         self._closing = False
@@ -176,6 +177,7 @@ class AuditLog:
     async def checkpoint(self) -> None:
         """Sign the head. Raises AuditUnavailable."""
         head = self.head
+        self._checkpoint_at = head.sequence + self._pace.records
         note = self._signer.checkpoint(head.sequence, head.hash, events.utc_text(self._now_us()))
         try:
             await _in(self._thread, lambda: append_note(self._directory, note))
@@ -187,11 +189,8 @@ class AuditLog:
         """Write checkpoints at the log's pace, for as long as the service runs; the first one at once."""
         written_at = float("-inf")
         while True:
-            new, idle = (
-                self.head.sequence > self._checkpointed,
-                time.monotonic() - written_at >= self._pace.idle_seconds,
-            )
-            if self.head.sequence > 0 and (new or idle):
+            has_new = self.head.sequence > self._checkpointed
+            if has_new or (self.head.sequence > 0 and time.monotonic() - written_at >= self._pace.idle_seconds):
                 try:
                     await self.checkpoint()
                     written_at = time.monotonic()
@@ -268,7 +267,7 @@ class AuditLog:
         for waiting, head in zip(group, heads, strict=True):
             if not waiting.future.done():
                 waiting.future.set_result(head)
-        if self.head.sequence - self._checkpointed >= self._pace.records:
+        if self.head.sequence >= self._checkpoint_at:
             self._checkpoint_due.set()
 
     async def _written(self, group: list[_Waiting]) -> list[Head]:
