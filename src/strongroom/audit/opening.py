@@ -104,7 +104,7 @@ def examine(directory: int, *, kept: Head | None, checkpoint: Head | None, state
     if look.rolled_back is not None:
         problems.append(StateRolledBack(look.rolled_back_text(), tuple(look.changes)))
     return Found(
-        head=look.highest if look.cut else look.last or GENESIS,
+        head=look.beyond(files) if look.cut else look.last or GENESIS,
         file=files[-1] if files and not look.cut else None,
         size=size,
         torn=0 if look.cut else torn,
@@ -169,6 +169,11 @@ class _Look:
         if reached < wanted:
             which = f"record {wanted} is" if wanted == reached + 1 else f"records {reached + 1} to {wanted} are"
             self._cut(f"{which} missing: the log ends before the last record that was acknowledged")
+
+    def beyond(self, files: Sequence[LogFile]) -> Head:
+        """The highest record that was ever heard of, so that no later one repeats its number, or the name of a file."""
+        named = files[-1].first if files else 0
+        return Head(max(self.highest.sequence, named), self.highest.hash, self.highest.state_revision)
 
     def rolled_back_text(self) -> str:
         assert self.rolled_back is not None

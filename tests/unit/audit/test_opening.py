@@ -306,6 +306,30 @@ def test_an_accepted_change_goes_on_after_what_is_there(tmp_path):
     assert reopened(tmp_path, kept) == []
 
 
+def test_an_accepted_log_that_ends_in_a_file_of_garbage_goes_on_under_another_number(tmp_path):
+    kept = make_log(tmp_path, 10)
+    day = last_file(tmp_path).name.split("-")[1]
+    garbage = tmp_path / LogFile(day, 11).name
+    garbage.write_bytes(b"garbage\n" * 500_000)
+    assert "where record 11 belongs" in refused(tmp_path, kept, AuditLogCut)
+    reopened(tmp_path, kept, accepted=True)
+    assert last_file(tmp_path).name == LogFile(day, 12).name
+    assert reopened(tmp_path, kept) == []
+
+
+def test_a_head_that_cannot_be_kept_at_the_opening_is_not_signed(tmp_path):
+    make_log(tmp_path, 5)
+    no_checkpoints(tmp_path)
+
+    async def main() -> None:
+        async with opened(tmp_path, Kept(error=RuntimeError("full"))):
+            pass
+
+    with pytest.raises(RuntimeError, match="full"):
+        asyncio.run(main())
+    assert not (tmp_path / "checkpoints").exists()
+
+
 def test_acceptance_where_nothing_is_wrong_records_nothing(tmp_path):
     kept = make_log(tmp_path, 3)
     assert reopened(tmp_path, kept, accepted=True) == []
