@@ -12,6 +12,7 @@ from strongroom.identity.requester import Requester
 from strongroom.identity.root import Principal
 
 REQUESTER_HEADER = "x-strongroom-requester"
+SERVICE_ACCESS_KEY_ID = "strongroom-s3"  # of our S3 service
 
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _TEXTS = ("arn", "account", "accessKeyId", "sourceIp", "userAgent", "requestId")
