@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 import uvicorn
 from uvicorn.server import ServerState
@@ -26,9 +27,9 @@ class ListenError(Exception):
     """An address can't be listened on. The text is meant for people."""
 
 
-def open_socket(host: str, port: int, *, flag: str) -> socket.socket:
+def open_socket(host: str, port: int, *, flag: str, loopback_only: bool = False) -> socket.socket:
     """A listening TCP socket. `host`: an IP address or a name; `flag`: the command-line flag that the message
-    advises. Raises ListenError.
+    advises. `loopback_only`: where others could connect, nobody listens. Raises ListenError.
     """
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
@@ -39,6 +40,10 @@ def open_socket(host: str, port: int, *, flag: str) -> socket.socket:
         raise ListenError(
             f"{shown} is no address of this machine ({error.strerror}); choose another with {flag}."
         ) from None
+    if loopback_only and not ip_address(str(address[0])).is_loopback:
+        raise ListenError(
+            f"{shown} can be reached from other machines, and only TLS may be there; use {flag}-tls for it."
+        )
     listener = socket.socket(family, kind, protocol)
     try:
         # A server that ended leaves connections in TIME_WAIT; its successor may bind at once all the same.

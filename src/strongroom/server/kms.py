@@ -28,16 +28,19 @@ from strongroom.database.sqlite import SqliteDatabase
 from strongroom.edge.asgi import application
 from strongroom.edge.http1 import Application
 from strongroom.edge.json_flow import JsonService, Refusal
-from strongroom.identity.files import require_key
+from strongroom.identity.files import initialise_identities, require_key
 from strongroom.identity.keys import SERVICE_ACCESS_KEY_ID, service_credentials
+from strongroom.identity.records import IdentityError
 from strongroom.identity.root import Principal, load_root
 from strongroom.identity.store import Identity, IdentityStore
 from strongroom.kms import clock
+from strongroom.kms.admin import Admin
+from strongroom.kms.admin_asgi import application as admin_application
 from strongroom.kms.audit_head import AuditHead
 from strongroom.kms.call import Kms
 from strongroom.kms.clock import Moment
 from strongroom.kms.creation import KmsStoreError
-from strongroom.kms.recording import refusal_event
+from strongroom.kms.recording import administration_event, refusal_event
 from strongroom.kms.service import KeyService
 from strongroom.kms.slots import SlotError
 from strongroom.kms.state import State
@@ -83,6 +86,10 @@ async def open_key_service(
     """The key service in `data_dir`, made where there is none. Raises StartError."""
     paths = Paths(data_dir)
     root_user = load_root(data_dir, os.environ, settings.account_id)
+    try:
+        await initialise_identities(paths.identity)
+    except IdentityError as error:
+        raise StartError(f"The users in {data_dir} can't be read: {error}") from error
     identities, identity_database = await open_identities(data_dir, root_user)
     try:
         make_private_directory(paths.kms)
@@ -175,13 +182,11 @@ async def _write_what_waits(store: KmsStore, record: AuditLog) -> None:
 
 
 def _head(kept: AuditHead | None) -> Head | None:
-    return None if kept is None else Head(kept.sequence, bytes.fromhex(kept.hash), kept.state_revision)
+    return None if kept is None else Head(kept.sequence, kept.hash, kept.state_revision)
 
 
 async def _keep_head(store: KmsStore, head: Head) -> None:
-    await store.keep_audit_head(
-        AuditHead(sequence=head.sequence, hash=head.hash.hex(), state_revision=head.state_revision)
-    )
+    await store.keep_audit_head(AuditHead(sequence=head.sequence, hash=head.hash, state_revision=head.state_revision))
 
 
 def _service_identity(paths: Paths, account_id: str) -> Identity:
@@ -198,12 +203,13 @@ def _service_identity(paths: Paths, account_id: str) -> Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KmsApplication:
-    """`asgi`: for clients of AWS KMS. `internal`: for S3, on the Unix socket. `admin`: for the commands of who runs it.
+    """`asgi`: for clients of AWS KMS. `internal_asgi`: for S3. `admin_asgi`: for the commands that tend slots and root.
     `maintain` never returns.
     """
 
     asgi: Application
-    internal: Application
+    internal_asgi: Application
+    admin_asgi: Application
     maintain: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
 
@@ -219,9 +225,21 @@ async def build_kms(
 
     return KmsApplication(
         asgi=application(_json_service(settings, opened, internal=False)),
-        internal=application(_json_service(settings, opened, internal=True)),
+        internal_asgi=application(_json_service(settings, opened, internal=True)),
+        admin_asgi=admin_application(_admin(opened)),
         maintain=maintain,
         close=opened.close,
+    )
+
+
+def _admin(opened: OpenKeyService) -> Admin:
+    return Admin(
+        store=opened.store,
+        environ=os.environ,
+        now_us=_now_us,
+        apply=opened.kms.state.apply,
+        make_event=partial(administration_event, opened.kms),
+        recorded=opened.service.record_pending,
     )
 
 
