@@ -61,6 +61,7 @@ def serving_kms(directory: Path, kms: KeyProvider) -> Iterator[Server]:
             port=port,
             tls_port=0,
             metrics_port=0,
+            kms_port=0,
             arguments=(),
             environment={},
             log=directory / "server.log",

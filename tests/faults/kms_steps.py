@@ -38,7 +38,7 @@ def count_steps(steps: Steps) -> None:
         steps.take()
         return result
 
-    SqliteDatabase.transact = stepping  # type: ignore[method-assign,assignment]
+    SqliteDatabase.transact = stepping  # type: ignore[method-assign]
     sys.addaudithook(lambda event, _args: steps.take() if event in _EVENTS else None)
 
 
@@ -65,7 +65,9 @@ async def write(directory: Path, steps: Steps) -> None:
     key, material = new_key(store)
     await commit(store, Put(key), Put(material), events=[{"eventName": "CreateKey", "keyId": key.key_id}])
     store.forget_events(store.last_event)
-    await store.keep_audit_head(AuditHead(sequence=1, hash="00" * 32, state_revision=store.state_revision))
+    await store.keep_audit_head(
+        AuditHead(sequence=1, hash=bytes.fromhex("00") * 32, state_revision=store.state_revision)
+    )
     await store.close()
 
 

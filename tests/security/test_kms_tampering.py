@@ -37,14 +37,16 @@ async def _make(directory: Path) -> None:
         first, second = await add_keys(store, 2)
         recovery = await with_passphrase(store)
         await commit(store, Put(new_alias(first, "alias/moves")), events=EVENTS[:1])
-        await store.keep_audit_head(AuditHead(sequence=1, hash="00" * 32, state_revision=1))
+        await store.keep_audit_head(AuditHead(sequence=1, hash=bytes.fromhex("00") * 32, state_revision=1))
     shutil.copy(directory / "kms.db", directory / "older.db")
     async with opened(directory) as store:
         disabled = msgspec.structs.replace(first, enabled=False, policy="changed")
         await commit(store, Put(disabled), Put(new_alias(second, "alias/moves")), Remove("alias", "alias/1"))
         await commit(store, events=EVENTS[1:])
         store.forget_events(2)
-        await store.keep_audit_head(AuditHead(sequence=2, hash="11" * 32, state_revision=store.state_revision))
+        await store.keep_audit_head(
+            AuditHead(sequence=2, hash=bytes.fromhex("11") * 32, state_revision=store.state_revision)
+        )
         await store.remove_slot(recovery.slot_id)
 
 

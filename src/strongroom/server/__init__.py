@@ -10,16 +10,14 @@ import secrets
 import shutil
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from strongroom.aws.kms_errors import KmsError
-from strongroom.aws.kms_model import load_kms_model
 from strongroom.aws.model import load_s3_model
 from strongroom.blobs.local import KEEP_FREE_BYTES, LocalBlobs
 from strongroom.config import Settings

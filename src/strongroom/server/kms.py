@@ -236,7 +236,7 @@ def _admin(opened: OpenKeyService) -> Admin:
     return Admin(
         store=opened.store,
         environ=os.environ,
-        now_us=_now_us,
+        now_us=lambda: opened.kms.clock().us,
         apply=opened.kms.state.apply,
         make_event=partial(administration_event, opened.kms),
         recorded=opened.service.record_pending,

@@ -91,15 +91,15 @@ async def build_kms(settings, data_dir: Path) -> KmsApplication:
     from strongroom.aws.kms_model import load_kms_model
     from strongroom.edge.asgi import application
     from strongroom.edge.json_flow import JsonService
-    from strongroom.edge.service import Identity
     from strongroom.identity.root import load_root
+    from strongroom.identity.store import Identity
 
     if (data_dir / "refuse-kms").exists():
         raise StartError("the root key is another one")
     while (data_dir / "kms-wait").exists() and not (data_dir / "kms-go").exists():  # noqa: ASYNC110 - files tell nobody
         await asyncio.sleep(0.01)
     root = load_root(data_dir, os.environ, settings.account_id)
-    identity = Identity(root.credentials, root.principal)
+    identity = Identity(credentials=root.credentials, principal=root.principal, user_id="root", is_root=True)
 
     async def answer(operation, given, caller):
         if operation != "GenerateRandom":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.edge.unix_socket import UnixSocketError, open_unix_socket
-from tests.kms_serving import SmallKms, serving
+from tests.json_serving import SmallKms, serving
 
 ASK = {"NumberOfBytes": 16}
 

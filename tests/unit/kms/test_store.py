@@ -5,6 +5,7 @@ import base64
 import os
 import shutil
 import sqlite3
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from tests.unit.kms.kms_stores import (
     opened,
 )
 
-HEAD = AuditHead(sequence=7, hash="ab" * 32, state_revision=1)
+HEAD = AuditHead(sequence=7, hash=bytes.fromhex("ab") * 32, state_revision=1)
 
 
 # --- a new store, and one that is there
@@ -332,7 +333,7 @@ async def test_events__wait_until_they_are_known_to_be_in_the_log(tmp_path: Path
 @in_loop
 async def test_audit_head__is_kept_and_of_many_at_a_time_the_last_counts(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
-        heads = [AuditHead(sequence=number, hash="00" * 32, state_revision=1) for number in range(50)]
+        heads = [AuditHead(sequence=number, hash=bytes.fromhex("00") * 32, state_revision=1) for number in range(50)]
         await asyncio.gather(*(store.keep_audit_head(head) for head in heads))
     async with opened(tmp_path) as store:
         assert store.audit_head() == heads[-1]
@@ -556,7 +557,7 @@ async def test_rotate_root__audit_heads_kept_meanwhile_are_not_brought_back(tmp_
         task = asyncio.create_task(store.rotate_root(Given(directory=tmp_path, environ={}), apply=lambda _: None))
         while not task.done():
             kept += 1
-            await store.keep_audit_head(AuditHead(sequence=kept, hash="00" * 32, state_revision=1))
+            await store.keep_audit_head(AuditHead(sequence=kept, hash=bytes.fromhex("00") * 32, state_revision=1))
         assert await task == 2
         assert kept > 3
     async with opened(tmp_path) as store:
@@ -606,3 +607,44 @@ async def test_commit__costs_no_more_than_the_pages_it_touches(tmp_path: Path) -
         prepared = prepare(store._held.ledger, store.root, [_write_of(store.root, Put(r)) for r in (key, material)])
         assert len(prepared.pages) <= 2
         assert all(len(page) < 200 for page in prepared.pages.values())
+
+
+# --- nothing shows a key
+
+
+@in_loop
+async def test_no_key_or_passphrase_is_in_a_text_a_traceback_or_a_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever refuses: canaries as keys and passphrases, right ones, wrong ones and broken ones."""
+    caplog.set_level(0)
+    key = b"canary" + bytes(range(200, 226))
+    text, phrase = base64.b64encode(key).decode(), "canary in a passphrase"
+    right = {slots.KEY_VARIABLE: text}
+    told: list[str] = []
+    async with opened(tmp_path, environ=right) as store:
+        await with_passphrase(store)
+        root = bytes(store.root.current.key.material)
+        lasting = bytes(store.root.derive("x"))
+        told += [repr(store), repr(vars(store)), repr(store._held), repr(store.slots)]
+    for environ in (
+        {slots.KEY_VARIABLE: base64.b64encode(key[::-1]).decode(), slots.PASSPHRASE_VARIABLE: phrase},
+        {slots.KEY_VARIABLE: text[:-1]},
+        {slots.KEY_VARIABLE: f"{text}{text}"},
+        {slots.KEY_VARIABLE: f"{text}\udcff"},
+        {slots.PASSPHRASE_VARIABLE: phrase},
+        {"CREDENTIALS_DIRECTORY": str(tmp_path), slots.PASSPHRASE_VARIABLE: f"{phrase}\udcff"},
+    ):
+        with pytest.raises(SlotError) as refused:
+            await open_store(tmp_path, environ=environ)
+        told.append("".join(traceback.format_exception(refused.value)))
+    with sqlite3.connect(tmp_path / "kms.db") as database:
+        database.execute("UPDATE records SET sealed = x'01' WHERE kind = 'secret'")
+    database.close()
+    with pytest.raises(IntegrityError) as damaged:
+        await open_store(tmp_path, environ=right)
+    told += ["".join(traceback.format_exception(damaged.value)), caplog.text]
+    for secret in (key, key[::-1], root, lasting):
+        for form in (secret.hex(), base64.b64encode(secret).decode()[:40], repr(secret)[2:20]):
+            assert form not in "".join(told)
+    assert "canary" not in "".join(told)

@@ -216,14 +216,14 @@ def test_nothing_names_a_bucket_key_that_is_not_there(with_index, write):
             put_version, bucket, version_of(bucket, ENCRYPTIONS["SSE-C"][1]), check=ignored, **TIMES
         )
 
-        def step(tx) -> object:
+        def step(tx) -> None:
             match write:
                 case "put":
-                    return put_version(tx, bucket, version_of(bucket, encryption), check=ignored, **TIMES)
+                    put_version(tx, bucket, version_of(bucket, encryption), check=ignored, **TIMES)
                 case "update":
-                    return update_version(tx, bucket, before, replace(before, encryption=encryption))
+                    update_version(tx, bucket, before, replace(before, encryption=encryption))
                 case _:
-                    return create_upload(tx, bucket, upload_of(bucket, encryption))
+                    create_upload(tx, bucket, upload_of(bucket, encryption))
 
         with pytest.raises(BucketKeyGone):
             await index.database.transact(step)
