@@ -88,7 +88,7 @@ def told_as_damage() -> Iterator[None]:
 
 def hold(directory: Path) -> int:
     """The lock of the one process. Raises KmsInUse; the kernel lets go of it when the process dies."""
-    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(directory / "open.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -52,7 +52,7 @@ async def test_open__makes_a_store_with_a_key_file_where_there_is_none(tmp_path:
         "kms.db",
         "kms.db.lock",
         "kms.db.reserve",
-        "lock",
+        "open.lock",
         "root.key",
     }
     assert all(path.stat().st_mode & 0o077 == 0 for path in (directory, *directory.iterdir()))
@@ -147,7 +147,7 @@ async def test_open__an_empty_database_is_no_absent_one(tmp_path: Path) -> None:
 async def test_open__nothing_is_made_where_something_shows_that_there_was_a_store(tmp_path: Path) -> None:
     with pytest.raises(KmsStoreError, match="there was a key service"):
         await open_store(tmp_path, may_create=False)
-    assert os.listdir(tmp_path) == ["lock"]
+    assert os.listdir(tmp_path) == ["open.lock"]
 
 
 @in_loop
