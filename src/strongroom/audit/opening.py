@@ -36,11 +36,14 @@ class Change:
 
 
 class StateRolledBack(Exception):
-    """The database is older than the log. `changes`: what was recorded since, oldest first."""
+    """The database is older than the log. `changes`: what was recorded since, oldest first. `state_revision`: the newest
+    that the log knows.
+    """
 
-    def __init__(self, text: str, changes: tuple[Change, ...]) -> None:
+    def __init__(self, text: str, changes: tuple[Change, ...], state_revision: int) -> None:
         super().__init__(text)
         self.changes = changes
+        self.state_revision = state_revision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +102,10 @@ def examine(directory: int, *, kept: Head | None, checkpoint: Head | None, state
             size, torn = look.through(descriptor, files[number], is_last=is_last)
     look.finish()
     problems: list[AuditLogCut | StateRolledBack] = []
+    if look.rolled_back is not None:  # first: what is done about it needs what it says
+        problems.append(StateRolledBack(look.rolled_back_text(), tuple(look.changes), look.highest.state_revision))
     if look.cut is not None:
         problems.append(AuditLogCut(look.cut))
-    if look.rolled_back is not None:
-        problems.append(StateRolledBack(look.rolled_back_text(), tuple(look.changes)))
     return Found(
         head=look.beyond(files) if look.cut else look.last or GENESIS,
         file=files[-1] if files and not look.cut else None,

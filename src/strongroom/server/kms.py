@@ -146,7 +146,8 @@ async def _opened(
             principal_exists=identities.principal_exists,
             clock=now,
         )
-        record = await AuditLog.open(
+        open_log = partial(
+            AuditLog.open,
             paths.audit,
             head=_head(store.audit_head()),
             keep_head=partial(_keep_head, store),
@@ -154,8 +155,8 @@ async def _opened(
             state_revision=lambda: store.state_revision,
             region=settings.region,
             account_id=settings.account_id,
-            accepted=accepts_restore,
         )
+        record = await (_accepting(kms, store, open_log) if accepts_restore else open_log())
     except (AuditLogCut, StateRolledBack) as error:
         raise StartError(
             f"{error} If you have put an older copy back on purpose: strongroom kms accept-restore --data-dir"
@@ -171,6 +172,27 @@ async def _opened(
             raise StartError(f"The audit log in {paths.audit} can't be written: {error}") from error
         raise
     return kms, record
+
+
+async def _accepting(kms: Kms, store: KmsStore, open_log: Callable[..., Awaitable[AuditLog]]) -> AuditLog:
+    """The log, in spite of what is wrong with it. What the store has missed is made good first: were this cut short after
+    the log had accepted it, the next start would find nothing amiss, and keys that were changed in force as before.
+    """
+    try:
+        return await open_log()
+    except StateRolledBack as rolled_back:
+        changed = {arn.rpartition("/")[2] for change in rolled_back.changes for arn in change.key_arns}
+        details = {"changedKeys": sorted(changed), "stateRevision": rolled_back.state_revision}
+        changes = await store.accept_restore(
+            changed,
+            after_revision=rolled_back.state_revision,
+            events=[administration_event(kms, "AcceptRestore", details)],
+        )
+        kms.state.apply(changes)
+        server_log.warning("An older copy of kms.db was accepted", reason=str(rolled_back), count=len(changes))
+    except AuditLogCut:
+        pass
+    return await open_log(accepted=True)
 
 
 async def _write_what_waits(store: KmsStore, record: AuditLog) -> None:
@@ -196,6 +218,45 @@ def _service_identity(paths: Paths, account_id: str) -> Identity:
         principal=Principal(account_id=account_id, arn="s3.amazonaws.com"),
         user_id=SERVICE_ACCESS_KEY_ID,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedRestore:
+    """`found`: what had been wrong, in words. `disabled`: ids of keys that came back disabled. `lost`: of keys that this
+    copy does not have.
+    """
+
+    found: str
+    disabled: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+async def accept_restore(
+    settings: Settings, data_dir: Path, *, ask_passphrase: AskPassphrase | None = None
+) -> AcceptedRestore | None:
+    """Let the key service start again on an older copy, or on a log that was cut; None where nothing is wrong. Raises
+    StartError.
+    """
+    try:
+        opened = await open_key_service(settings, data_dir, ask_passphrase=ask_passphrase)
+    except StartError as error:
+        found = error.__cause__
+        if not isinstance(found, (StateRolledBack, AuditLogCut)):
+            raise
+    else:
+        await opened.close()
+        return None
+    opened = await open_key_service(settings, data_dir, ask_passphrase=ask_passphrase, accepts_restore=True)
+    try:
+        changed = {arn.rpartition("/")[2] for change in getattr(found, "changes", ()) for arn in change.key_arns}
+        keys = opened.kms.state.keys
+        return AcceptedRestore(
+            found=str(found),
+            disabled=tuple(sorted(key_id for key_id in changed if key_id in keys and not keys[key_id].enabled)),
+            lost=tuple(sorted(key_id for key_id in changed if key_id not in keys)),
+        )
+    finally:
+        await opened.close()
 
 
 # --- what is served
