@@ -20,6 +20,7 @@ import msgspec
 EVENT_VERSION = "1.11"
 EVENT_SOURCE = "kms.amazonaws.com"
 MAX_EVENT_BYTES = 256 << 10  # CloudTrail's limit as well
+_MAX_PART_BYTES = 48 << 10  # of requestParameters and its like, where the whole is too long
 Event = dict[str, Any]
 
 _USER_AGENT_LENGTH, _MESSAGE_LENGTH = 1024, 8192  # characters
@@ -172,8 +173,9 @@ def encode(event: Mapping[str, Any]) -> bytes:
     """The one form of an event: compact JSON with sorted names, in ASCII, so that it holds every text that a client may
     send, lone surrogates too, and never a line end.
 
-    An event above MAX_EVENT_BYTES goes without its longest parts, and says so. Raises TypeError or ValueError for what
-    JSON can't hold: bytes that somebody put in past the functions above are refused and not turned into text.
+    An event above MAX_EVENT_BYTES goes without the longest members of its parts, and says so for each: padding of one
+    member must not hide another, the encryption context above all. Raises TypeError or ValueError for what JSON can't
+    hold: bytes that somebody put in past the functions above are refused and not turned into text.
     """
     encoded = _json(event)
     if len(encoded) <= MAX_EVENT_BYTES:
@@ -181,12 +183,22 @@ def encode(event: Mapping[str, Any]) -> bytes:
     shortened = dict(event)
     for name in ("requestParameters", "responseElements", "additionalEventData"):
         if shortened.get(name):
-            size = len(_json(shortened[name]))
-            shortened[name] = {"omitted": True, "originalSize": size, "reason": f"{name} too large"}
+            shortened[name] = _without_longest(shortened[name])
     encoded = _json(shortened)
     if len(encoded) > MAX_EVENT_BYTES:
         raise ValueError("an event of this size is no event of ours")
     return encoded
+
+
+def _without_longest(part: Mapping[str, Any]) -> Event:
+    """As many of its members as find room in _MAX_PART_BYTES, the shortest first; a note in place of each other one."""
+    sizes = {name: len(_json({name: value})) for name, value in part.items()}
+    kept, room = dict(part), _MAX_PART_BYTES
+    for name in sorted(sizes, key=lambda name: sizes[name]):
+        room -= sizes[name]
+        if room < 0:
+            kept[name] = {"omitted": True, "originalSize": sizes[name], "reason": f"{name} too large"}
+    return kept
 
 
 def utc_text(time_us: int) -> str:

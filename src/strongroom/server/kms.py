@@ -311,7 +311,10 @@ def _json_service(settings: Settings, opened: OpenKeyService, *, internal: bool)
         )
 
     async def refused(refusal: Refusal) -> None:
-        await opened.service.refused(refusal_event(opened.kms, refusal.operation, refusal.error, refusal.caller))
+        event = refusal_event(
+            opened.kms, refusal.operation, refusal.error, refusal.caller, is_verified=refusal.is_verified
+        )
+        await opened.service.refused(event)
 
     async def ready() -> bool:
         return True
