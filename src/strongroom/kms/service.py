@@ -59,6 +59,8 @@ _USES = frozenset(
         "VerifyMac",
     }
 )
+MOST_OF_A_CONTEXT = 8192  # bytes of names and values together
+_CONTEXTS = ("EncryptionContext", "SourceEncryptionContext", "DestinationEncryptionContext")
 _TICK = 30.0  # seconds between two looks at what is due
 
 
@@ -169,6 +171,7 @@ class KeyService:
             rule = _rule(trace.call.operation)
             _refuse_attestation(trace.call.input)
             _check_tokens(trace.call.input)
+            _check_contexts(trace.call.input)
             await self._make_managed_key(trace.call)
             await (self._change(rule, trace) if rule.mutates else self._decide(rule, trace))
         except KmsError as error:
@@ -395,6 +398,16 @@ def _refuse_attestation(input: Mapping[str, Any]) -> None:
 def _check_tokens(input: Mapping[str, Any]) -> None:
     for token in input.get("GrantTokens") or ():
         grant_of_token(token)
+
+
+def _check_contexts(input: Mapping[str, Any]) -> None:
+    """AWS names no limit. Ours keeps one call from holding all patterns of a key policy against a megabyte, while everybody
+    waits. Raises ValidationException.
+    """
+    for member in _CONTEXTS:
+        pairs = input.get(member) or {}
+        if sum(len(text.encode()) for pair in pairs.items() for text in pair) > MOST_OF_A_CONTEXT:
+            raise KmsError("ValidationException", f"The encryption context is longer than {MOST_OF_A_CONTEXT} bytes.")
 
 
 def _check_service(call: KmsCall, targets: Sequence[Target]) -> None:
