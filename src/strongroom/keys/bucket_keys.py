@@ -178,7 +178,7 @@ class KmsBucketKeys:
         finally:
             del self._refusals[question]
         answer = _Answer(key, asked_at)
-        if not any(refusal.ends(question, answer) for refusal in refusals):
+        if self._holds(answer) and not any(refusal.ends(question, answer) for refusal in refusals):
             self._remember(question, answer)
         return key
 

@@ -166,7 +166,7 @@ def error_of(status: int, answer: bytes) -> tuple[Failure, bool]:
     except (msgspec.MsgspecError, UnicodeError):
         told = _ErrorAnswer()
     # "com.amazonaws.kms#NotFoundException" and "NotFoundException:http://..." name the same code.
-    code = (told.type or "").rpartition("#")[2].partition(":")[0]
+    code = (told.type or "").partition(":")[0].rpartition("#")[2]
     if not _CODE.fullmatch(code):
         code = ""
     message = "".join(

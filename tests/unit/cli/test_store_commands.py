@@ -51,7 +51,9 @@ def test_verify_of_a_sound_store(sound) -> None:
     done = run("verify", "--data-dir", sound)
     assert (done.returncode, done.stderr) == (0, "")  # the progress bar is for terminals
     (line,) = done.stdout.splitlines()
-    assert line.startswith("Sound. As they should be: 2 buckets, 8 versions, 1 delete markers, 3 uploads;")
+    assert line.startswith(
+        "Sound. As they should be: 2 buckets, 0 bucket keys, 8 versions, 1 delete markers, 3 uploads;"
+    )
     assert "4 of SSE-C and SSE-KMS (140,000 bytes) checked without their keys" in line
     summary = json.loads(run("verify", "--data-dir", sound, "--json").stdout)
     assert (summary["type"], summary["damages"], summary["blobs_without_key"]) == ("summary", 0, 4)
