@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from strongroom.crypto.errors import IntegrityError
+from strongroom.database.database import Row
 from strongroom.identity.records import AccessKey, PolicyDocument, User
 from strongroom.identity.rows import (
     Sealing,
@@ -31,6 +32,11 @@ OTHERS = [
     pytest.param(Sealing.of(bytes(range(1, 33)), b"S" * 16), id="identity key"),
     pytest.param(Sealing.of(KEY, b"T" * 16), id="store id"),
 ]
+
+
+def sealed_of(row: Row) -> bytes:
+    assert isinstance(row[-1], bytes)
+    return row[-1]
 
 
 def test_a_user_opens_as_it_was_sealed() -> None:
@@ -98,7 +104,7 @@ def test_a_value_of_one_table_opens_in_no_other() -> None:
 @pytest.mark.parametrize("position", [0, 1, 13, 25, 40, -1])
 def test_a_flipped_bit_is_found(position) -> None:
     row = seal_user(SEALING, USER)
-    sealed = bytearray(row[-1])
+    sealed = bytearray(sealed_of(row))
     sealed[position] ^= 1
     with pytest.raises(IntegrityError):
         open_user(SEALING, (*row[:-1], bytes(sealed)))
@@ -106,9 +112,9 @@ def test_a_flipped_bit_is_found(position) -> None:
 
 def test_nothing_of_a_user_or_a_secret_stands_in_clear() -> None:
     policy = PolicyDocument("a-policy-name", '{"Sid": "MarkerOfAPolicy"}', 1)
-    sealed = seal_user(SEALING, replace(USER, policies=(policy,)))[-1]
+    sealed = sealed_of(seal_user(SEALING, replace(USER, policies=(policy,))))
     for told in (b"Marker", b"a-policy-name", b"SU1"):
         assert told not in sealed
-    assert b"the-very-secret" not in seal_secret(SEALING, "SU1", "AIDA1", "the-very-secret")[-1]
+    assert b"the-very-secret" not in sealed_of(seal_secret(SEALING, "SU1", "AIDA1", "the-very-secret"))
     assert KEY.hex() not in repr(SEALING)
     assert "Marker" not in repr(replace(USER, policies=(policy,)))
