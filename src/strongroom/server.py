@@ -151,10 +151,10 @@ def initialise(data_dir: Path, settings: Settings, *, with_users: bool = True) -
             make_private_directory(directory)
         if not paths.index.exists() or paths.index.stat().st_size == 0:
             _refuse_blobs(paths, "is missing or empty")
-        if with_users:
-            asyncio.run(initialise_identities(paths.identity))
         migrate(paths.index, migrations_of("index"))
         asyncio.run(_initialise(paths, settings))
+        if with_users:
+            asyncio.run(initialise_identities(paths.identity))
     except (StoreKeyError, IdentityError, SchemaTooNew, IntegrityError) as error:
         raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
     except Unavailable as error:
