@@ -113,8 +113,12 @@ class Settings(BaseSettings):
     listen_metrics: _Listen = Field(
         default=Address("127.0.0.1", 9002), description="Where Prometheus finds `/metrics`, or `off`."
     )
+    kms_listen: _Listen = Field(
+        default=Address("127.0.0.1", 9001), description="Where the KMS API answers over plain HTTP, or `off`."
+    )
+    kms_listen_tls: _Listen = Field(default=None, description="Where the KMS API answers over TLS, or `off`.")
     workers: int = Field(
-        default_factory=available_processors, ge=1, le=256, description="How many processes answer requests."
+        default_factory=available_processors, ge=1, le=256, description="How many processes answer requests of S3."
     )
     region: Annotated[str, _matching(_REGION, "a region name")] = Field(
         default="us-east-1", description="The region that this server says it is; clients sign it."

@@ -10,14 +10,16 @@ import secrets
 import shutil
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+from strongroom.aws.kms_errors import KmsError
+from strongroom.aws.kms_model import load_kms_model
 from strongroom.aws.model import load_s3_model
 from strongroom.blobs.local import KEEP_FREE_BYTES, LocalBlobs
 from strongroom.config import Settings
@@ -26,14 +28,19 @@ from strongroom.database.database import Connection, Unavailable
 from strongroom.database.migrations import SchemaTooNew, SchemaTooOld, migrate, migrations_of, require_newest
 from strongroom.database.private_file import make_private_directory
 from strongroom.database.sqlite import RESERVE_BYTES, SqliteDatabase, read_once
-from strongroom.edge.asgi import Edge, application
+from strongroom.edge.asgi import application
+from strongroom.edge.json_flow import JsonService, Refusal
 from strongroom.edge.local_client import LocalAnswer, request
+from strongroom.edge.rest_flow import Edge
 from strongroom.edge.service import FindIdentity, Service
-from strongroom.identity.files import IdentityFiles, initialise_identities, open_identity_store
+from strongroom.identity.files import IdentityFiles, initialise_identities, open_identity_store, require_key
+from strongroom.identity.keys import service_credentials
+from strongroom.identity.on_behalf import SERVICE_ACCESS_KEY_ID
 from strongroom.identity.policy import account_root
 from strongroom.identity.records import IdentityError
+from strongroom.identity.requester import Caller
 from strongroom.identity.root import Credentials, Principal, RootUser, load_root
-from strongroom.identity.store import Identity, IdentityStore
+from strongroom.identity.store import Identity, IdentityStore, service_identity
 from strongroom.keys.keyring import Keyring, primary_store_key
 from strongroom.keys.rotation import (
     Rotation,
@@ -99,6 +106,19 @@ class Application:
     """What one worker serves. `maintain` never returns; one worker runs it."""
 
     asgi: Callable[..., Awaitable[None]]
+    maintain: Callable[[], Awaitable[None]]
+    close: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KmsApplication:
+    """What the KMS process serves: `asgi` to AWS clients, `internal_asgi` to the S3 service, `admin_asgi` to the commands
+    that tend the root key. `maintain` never returns.
+    """
+
+    asgi: Callable[..., Awaitable[None]]
+    internal_asgi: Callable[..., Awaitable[None]]
+    admin_asgi: Callable[..., Awaitable[None]]
     maintain: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
 
@@ -173,9 +193,13 @@ def _refuse_blobs(paths: Paths, state: str) -> None:
         )
 
 
-async def open_identities(data_dir: Path, root: RootUser) -> tuple[IdentityStore, SqliteDatabase]:
-    """The users, and the database to be closed in the end. Raises StartError."""
+async def open_identities(
+    data_dir: Path, root: RootUser, *, make: bool = False
+) -> tuple[IdentityStore, SqliteDatabase]:
+    """The users, and the database to be closed in the end. `make`: where there is none. Raises StartError."""
     try:
+        if make:
+            await initialise_identities(Paths(data_dir).identity)
         opened = await open_identity_store(Paths(data_dir).identity)
         try:
             return IdentityStore(opened.database, opened.sealing, root), opened.database
@@ -332,6 +356,56 @@ async def build(settings: Settings, data_dir: Path) -> Application:
     return Application(
         asgi=application(_edge(settings, store, identities.find)),
         maintain=partial(cleanup.maintain, store.storage, store.blobs.remove_abandoned),
+        close=close,
+    )
+
+
+async def build_kms(settings: Settings, data_dir: Path) -> KmsApplication:
+    """What the KMS process serves. Raises StartError."""
+    root = load_root(data_dir, os.environ, settings.account_id)
+    files = Paths(data_dir).identity
+    identities, identity_database = await open_identities(data_dir, root, make=True)
+    s3_service = service_identity(service_credentials(require_key(files)), settings.account_id)
+
+    def find(access_key_id: str) -> Identity | None:
+        return s3_service if access_key_id == SERVICE_ACCESS_KEY_ID else identities.find(access_key_id)
+
+    async def answer(_operation: str, _input: Mapping[str, Any], _caller: Caller) -> Mapping[str, Any]:
+        raise KmsError("UnsupportedOperationException")
+
+    async def refused(_refusal: Refusal) -> None:
+        pass
+
+    async def ready() -> bool:
+        return True
+
+    async def maintain() -> None:
+        await asyncio.Event().wait()
+
+    async def close() -> None:
+        await identity_database.close()
+
+    def service(*, internal: bool) -> JsonService:
+        return JsonService(
+            name="kms",
+            model=load_kms_model(),
+            answer=answer,
+            refused=refused,
+            find_identity=find,
+            region=settings.region,
+            internal=internal,
+            service_access_key_id=SERVICE_ACCESS_KEY_ID,
+            stall_timeout=settings.stall_timeout,
+            trusted_proxies=settings.trusted_proxies,
+            ready=ready,
+            now=_now,
+        )
+
+    return KmsApplication(
+        asgi=application(service(internal=False)),
+        internal_asgi=application(service(internal=True)),
+        admin_asgi=application(service(internal=True)),
+        maintain=maintain,
         close=close,
     )
 

@@ -22,6 +22,8 @@ IN_FRONT = frozenset(
         "InvalidSignatureException",
         "MissingAuthenticationTokenException",
         "RequestEntityTooLargeException",
+        "RequestTimeoutException",
+        "SerializationException",
         "UnrecognizedClientException",
     }
 )

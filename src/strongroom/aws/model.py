@@ -1,8 +1,8 @@
-"""The official S3 service model as frozen values: operations, and the shapes of what goes in and comes out.
+"""The official service models as frozen values: operations, and the shapes of what goes in and comes out. S3's is here.
 
-Strategy: botocore ships the model as JSON and its loader reads it; everything else of botocore is a client's business
-and stays out, so that only the data file is a contract. Where the model and AWS's wire differ, the wire wins: each
-correction is one row of `CORRECTIONS`, with its reason.
+Strategy: botocore ships the models as JSON and its loader reads them; everything else of botocore is a client's business
+and stays out, so that only the data files are a contract. Where a model and AWS's wire differ, the wire wins: each
+correction is one row of a table such as `CORRECTIONS`, with its reason.
 This module knows no request, no XML, and nothing of which operations anybody implements.
 """
 
@@ -18,15 +18,25 @@ from botocore.loaders import Loader
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Shape:
-    """A type of the model. `type`: structure, list, map, string, integer, long, boolean, timestamp, blob, eventstream."""
+    """A type of the model. `type`: structure, list, map, string, integer, long, boolean, timestamp, blob, eventstream.
+
+    `minimum`, `maximum`: of a number its value, else the length (of text in characters, of a blob in bytes); `pattern`: a
+    Java regular expression for the whole text. `sensitive`: the value is never repeated to anybody.
+    """
 
     name: str
     type: str
     members: Mapping[str, "Member"] = field(repr=False)
     required: frozenset[str]
     item: "Member | None" = field(repr=False)  # what a list holds
+    map_key: "Shape | None" = field(repr=False)
+    map_value: "Shape | None" = field(repr=False)
     payload: str | None  # the member that is the whole body
     enum: frozenset[str]
+    minimum: int | None
+    maximum: int | None
+    pattern: str | None
+    sensitive: bool
     timestamp_format: str | None
     flattened: bool
     union: bool
@@ -69,7 +79,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Model:
-    """`operations`: all of the official model, by name. `post_object`: the browser form upload, which it lacks."""
+    """S3's. `operations`: all of the official model, by name. `post_object`: the browser form upload, which it lacks."""
 
     operations: Mapping[str, Operation] = field(repr=False)
     post_object: Operation
@@ -161,13 +171,17 @@ CORRECTIONS: tuple[Correction, ...] = (
 @cache
 def load_s3_model() -> Model:
     """The corrected model. The first call reads botocore's data files (about 50 ms)."""
-    document: dict[str, Any] = Loader().load_service_model("s3", "service-2")
-    for path, value, _ in CORRECTIONS:
+    operations = corrected_operations(Loader().load_service_model("s3", "service-2"), CORRECTIONS)
+    post_object = replace(operations["PutObject"], name="PostObject", method="POST", path="/{Bucket}")
+    return Model(operations=operations, post_object=post_object)
+
+
+def corrected_operations(document: dict[str, Any], corrections: Iterable[Correction]) -> Mapping[str, Operation]:
+    """The operations of a service's model by name. `document`: as botocore's loader gives it; it is changed."""
+    for path, value, _ in corrections:
         _correct(document, path, value)
     shapes = _Shapes(document["shapes"])
-    operations = {name: _operation(raw, shapes) for name, raw in sorted(document["operations"].items())}
-    post_object = replace(operations["PutObject"], name="PostObject", method="POST", path="/{Bucket}")
-    return Model(operations=MappingProxyType(operations), post_object=post_object)
+    return MappingProxyType({name: _operation(raw, shapes) for name, raw in sorted(document["operations"].items())})
 
 
 def _correct(document: dict[str, Any], path: tuple[str, ...], value: object) -> None:
@@ -179,7 +193,7 @@ def _correct(document: dict[str, Any], path: tuple[str, ...], value: object) -> 
 
 
 class _Shapes:
-    """Builds each shape once. The shapes of S3 contain no cycle."""
+    """Builds each shape once. The shapes of S3 and KMS contain no cycle."""
 
     def __init__(self, raw: Mapping[str, Any]) -> None:
         self._raw = raw
@@ -199,8 +213,14 @@ class _Shapes:
             members=MappingProxyType(members),
             required=frozenset(raw.get("required", ())),
             item=self._member("member", raw["member"]) if raw["type"] == "list" else None,
+            map_key=self(raw["key"]["shape"]) if raw["type"] == "map" else None,
+            map_value=self(raw["value"]["shape"]) if raw["type"] == "map" else None,
             payload=payload,
             enum=frozenset(raw.get("enum", ())),
+            minimum=raw.get("min"),
+            maximum=raw.get("max"),
+            pattern=raw.get("pattern"),
+            sensitive=raw.get("sensitive", False),
             timestamp_format=raw.get("timestampFormat"),
             flattened=raw.get("flattened", False),
             union=raw.get("union", False),

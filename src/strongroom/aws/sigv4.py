@@ -1,12 +1,14 @@
-"""AWS Signature Version 4 for S3: who says that they sent this request, and whether it is so.
+"""AWS Signature Version 4: who says that they sent this request, and whether it is so.
 
 Strategy: `parse_authorization` reads the credentials from the one place that holds them (header or query, never both)
 and refuses what is malformed; the caller finds the secret of `access_key_id`; `verify` proves the signature over the
 request as it stood on the wire and hands back the key that the chunks of an aws-chunked body are signed with. Nothing
 that `parse_authorization` returns may be believed before `verify` has returned.
 
-Rules: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html and the pages below it. This
-module knows no user, no policy, no bucket and no clock (`now` is an argument); a session token is just a signed header.
+Rules: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html and the pages below it. What
+is wrong is raised as a SignatureProblem, which each service puts in its own words (`aws/s3_signatures.py`,
+`aws/kms_signatures.py`). This module knows no user, no policy, no service and no clock (`now` is an argument); a session
+token is just a signed header.
 """
 
 import hashlib
@@ -16,11 +18,25 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Any
 
 from strongroom.aws.canonical import canonical_request, query_pairs
-from strongroom.aws.errors import S3Error
 from strongroom.aws.http import Headers
+from strongroom.aws.signature_problems import (
+    AnotherMechanism,
+    BadQueryParameters,
+    DateMissing,
+    Expired,
+    HeadersNotSigned,
+    Malformed,
+    PayloadHashInvalid,
+    PayloadHashMissing,
+    SignatureMismatch,
+    Skewed,
+    TwoMechanisms,
+    WrongDate,
+    WrongRegion,
+    WrongService,
+)
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 TERMINATOR = "aws4_request"
@@ -41,16 +57,11 @@ PAYLOAD_SENTINELS = frozenset(
 _QUERY_MARKS = frozenset({b"x-amz-algorithm", b"x-amz-credential", b"x-amz-signature"})
 _QUERY_PARAMETERS = _QUERY_MARKS | {b"x-amz-date", b"x-amz-signedheaders", b"x-amz-expires"}
 _QUERY_MARKS_V2 = frozenset({b"AWSAccessKeyId", b"Signature"})
-# What SDKs sign the S3 operations for that AWS answers at endpoints of their own: ListDirectoryBuckets, CreateSession,
-# WriteGetObjectResponse.
-_OTHER_ENDPOINTS = frozenset({"s3express", "s3-object-lambda"})
 _TIMESTAMP = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 _DATE = re.compile(r"\d{8}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_GRAPHIC = re.compile(r"[!-~]*")  # what may be repeated in an error document
+_GRAPHIC = re.compile(r"[!-~]*")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
-# Values that must not travel on in an error document, named by a part of the header or parameter that carries them.
-_SECRET_NAMES = ("-customer-key", "x-amz-security-token", "-aws-kms-key-id", "-encryption-context")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,28 +104,26 @@ class SigningKey:
         return sign(self.key, string_to_sign)
 
 
-def parse_authorization(_method: str, _raw_path: bytes, raw_query: bytes, headers: Headers) -> Authorization | None:
+def parse_authorization(
+    _method: str, _raw_path: bytes, raw_query: bytes, headers: Headers, *, absent_payload: str | None = None
+) -> Authorization | None:
     """The credentials that a request presents, or None when it presents none. Takes the same four parts as `verify`.
 
-    Raises S3Error: two places with credentials, another mechanism than Signature Version 4, anything malformed.
+    `absent_payload`: the hash, or the word for one, that stands in for an x-amz-content-sha256 which a header-signed request
+    lacks; None: it must be there. Raises SignatureProblem: two places with credentials, another mechanism than Signature Version 4, anything malformed.
     """
     parameters = query_pairs(raw_query)
     in_query = any(name.lower() in _QUERY_MARKS for name, _ in parameters)
     in_query_v2 = any(name in _QUERY_MARKS_V2 for name, _ in parameters)
     header = headers.get("authorization") or ""
     if header and (in_query or in_query_v2):
-        raise S3Error(
-            "InvalidArgument",
-            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string"
-            " parameter or the Authorization header should be specified",
-            ArgumentName="Authorization",
-        )
+        raise TwoMechanisms
     if header:
-        return _from_header(header, headers)
+        return _from_header(header, headers, absent_payload)
     if in_query:
         return _from_query(parameters, headers)
     if in_query_v2:
-        raise _not_supported()
+        raise AnotherMechanism(of_aws=True)
     return None
 
 
@@ -129,10 +138,12 @@ def verify(
     now: datetime,
     region: str,
     service: str = "s3",
+    max_skew: timedelta = MAX_SKEW,
 ) -> SigningKey:
     """Prove that whoever knows `secret` signed this request for this place and time.
 
-    `raw_path` and `raw_query`: as on the wire. Raises S3Error (AWS's order: scope, signed headers, signature, time).
+    `raw_path` and `raw_query`: as on the wire. Raises SignatureProblem (AWS's order: scope, signed headers, signature,
+    time).
     """
     _check_scope(authorization, region, service)
     _check_signed_headers(authorization, headers)
@@ -144,13 +155,18 @@ def verify(
         signed_headers=authorization.signed_headers,
         payload=authorization.payload,
     )
-    timestamp = _timestamp_text(authorization.timestamp)
+    timestamp = timestamp_text(authorization.timestamp)
     scope = str(authorization.scope)
     string_to_sign = f"{ALGORITHM}\n{timestamp}\n{scope}\n{hashlib.sha256(canonical).hexdigest()}"
     key = derive_key(secret, authorization.scope)
     if not signatures_equal(sign(key, string_to_sign), authorization.signature):
-        raise _mismatch(authorization, string_to_sign, canonical)
-    _check_time(authorization, now)
+        raise SignatureMismatch(
+            access_key_id=authorization.access_key_id,
+            signature=authorization.signature,
+            string_to_sign=string_to_sign,
+            canonical=canonical,
+        )
+    _check_time(authorization, now, max_skew)
     return SigningKey(
         access_key_id=authorization.access_key_id,
         key=key,
@@ -222,39 +238,36 @@ def parse_timestamp(text: str) -> datetime | None:
         return None
 
 
-def iso_time(moment: datetime) -> str:
-    """A moment as error documents write it: 2013-05-24T00:00:00Z."""
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+def timestamp_text(moment: datetime) -> str:
+    """A moment as signatures write it: 20130524T000000Z."""
+    return f"{moment.year:04}{moment.month:02}{moment.day:02}T{moment.hour:02}{moment.minute:02}{moment.second:02}Z"
 
 
 # --- Reading the two places
 
 
-def _from_header(header: str, headers: Headers) -> Authorization:
+def _from_header(header: str, headers: Headers, absent_payload: str | None) -> Authorization:
     scheme, _, rest = header.partition(" ")
     if scheme != ALGORITHM:
-        # No ArgumentValue, although AWS sends one: it would repeat a password or a token.
-        if scheme == "AWS" or scheme.startswith("AWS4"):
-            raise _not_supported()
-        raise S3Error("InvalidArgument", "Unsupported Authorization Type", ArgumentName="Authorization")
+        raise AnotherMechanism(of_aws=scheme == "AWS" or scheme.startswith("AWS4"))
     components: dict[str, str] = {}
     for component in rest.split(","):
         name, separator, value = component.strip(" \t").partition("=")
         if not separator or name in components:
-            raise _header_malformed("the authorization header has a component that is malformed.")
+            raise Malformed("the authorization header has a component that is malformed.")
         components[name] = value
     if components.keys() != {"Credential", "SignedHeaders", "Signature"}:
-        raise _header_malformed(
-            "the authorization header requires three components: Credential, SignedHeaders, and Signature."
-        )
+        raise Malformed("the authorization header requires three components: Credential, SignedHeaders, and Signature.")
     try:
         access_key_id, scope = parse_credential(components["Credential"])
         signed_headers = _parse_signed_headers(components["SignedHeaders"])
     except ValueError as error:
-        raise _header_malformed(str(error)) from None
+        raise Malformed(str(error)) from None
     payload = headers.get("x-amz-content-sha256")
     if payload is None:
-        raise S3Error("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
+        if absent_payload is None:
+            raise PayloadHashMissing
+        payload = absent_payload
     return Authorization(
         access_key_id=access_key_id,
         scope=scope,
@@ -273,23 +286,20 @@ def _from_query(parameters: list[tuple[bytes, bytes]], headers: Headers) -> Auth
         key = name.lower()
         if key in _QUERY_PARAMETERS:
             if key in given:
-                raise S3Error("AuthorizationQueryParametersError", f"{name.decode('latin-1')} must be specified once.")
+                raise BadQueryParameters(f"{name.decode('latin-1')} must be specified once.")
             given[key] = value.decode("latin-1")
     if given.keys() != _QUERY_PARAMETERS:
-        raise S3Error("AuthorizationQueryParametersError")
+        raise BadQueryParameters
     if given[b"x-amz-algorithm"] != ALGORITHM:
-        raise S3Error("AuthorizationQueryParametersError", f'X-Amz-Algorithm only supports "{ALGORITHM}"')
+        raise BadQueryParameters(f'X-Amz-Algorithm only supports "{ALGORITHM}"')
     try:
         access_key_id, scope = parse_credential(given[b"x-amz-credential"])
         signed_headers = _parse_signed_headers(given[b"x-amz-signedheaders"])
     except ValueError as error:
-        raise _query_malformed(str(error)) from None
+        raise Malformed(str(error), presigned=True) from None
     timestamp = parse_timestamp(given[b"x-amz-date"])
     if timestamp is None:
-        raise S3Error(
-            "AuthorizationQueryParametersError",
-            "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"",
-        )
+        raise BadQueryParameters("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
     return Authorization(
         access_key_id=access_key_id,
         scope=scope,
@@ -321,24 +331,17 @@ def _parse_signed_headers(text: str) -> tuple[str, ...]:
 def _parse_payload(value: str) -> str:
     if value in PAYLOAD_SENTINELS or _SHA256.fullmatch(value):
         return value
-    raise S3Error(
-        "InvalidArgument",
-        f"x-amz-content-sha256 must be {UNSIGNED_PAYLOAD}, {STREAMING_UNSIGNED_TRAILER}, {STREAMING_SIGNED}, "
-        f"{STREAMING_SIGNED_TRAILER} or a valid sha256 value.",
-        ArgumentName="x-amz-content-sha256",
-        ArgumentValue=value if _GRAPHIC.fullmatch(value) else "",
-    )
+    raise PayloadHashInvalid(value)
 
 
 def _parse_expires(text: str) -> int:
     if not re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
-        raise S3Error("AuthorizationQueryParametersError", "X-Amz-Expires should be a number")
+        raise BadQueryParameters("X-Amz-Expires should be a number")
     seconds = int(text)
     if seconds < 1:
-        raise S3Error("AuthorizationQueryParametersError", "X-Amz-Expires must be non-negative")
+        raise BadQueryParameters("X-Amz-Expires must be non-negative")
     if seconds > MAX_EXPIRES:
-        raise S3Error(
-            "AuthorizationQueryParametersError",
+        raise BadQueryParameters(
             "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than"
             f" {MAX_EXPIRES} seconds",
         )
@@ -349,7 +352,7 @@ def _header_timestamp(headers: Headers) -> datetime:
     text = headers.get("x-amz-date")
     timestamp = parse_timestamp(text) if text is not None else _parse_http_date(headers.get("date") or "")
     if timestamp is None:
-        raise S3Error("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
+        raise DateMissing
     return timestamp
 
 
@@ -365,18 +368,14 @@ def _parse_http_date(text: str) -> datetime | None:
 
 
 def _check_scope(authorization: Authorization, region: str, service: str) -> None:
-    scope = authorization.scope
-    malformed = _query_malformed if authorization.presigned else _header_malformed
-    date = _timestamp_text(authorization.timestamp)[:8]
+    scope, presigned = authorization.scope, authorization.presigned
+    date = timestamp_text(authorization.timestamp)[:8]
     if scope.date != date:
-        reason = f'Invalid credential date "{scope.date}". This date is not the same as X-Amz-Date: "{date}".'
-        raise S3Error("AuthorizationQueryParametersError", reason) if authorization.presigned else malformed(reason)
+        raise WrongDate(given=scope.date, expected=date, presigned=presigned)
     if scope.region != region:
-        raise malformed(f"the region '{scope.region}' is wrong; expecting '{region}'", Region=region)
-    if scope.service in _OTHER_ENDPOINTS:
-        raise S3Error("NotImplemented", f"This endpoint has nothing of the service {scope.service}.")
+        raise WrongRegion(given=scope.region, expected=region, presigned=presigned)
     if scope.service != service:
-        raise malformed(f'incorrect service "{scope.service}". This endpoint belongs to "{service}".')
+        raise WrongService(given=scope.service, expected=service, presigned=presigned)
 
 
 def _check_signed_headers(authorization: Authorization, headers: Headers) -> None:
@@ -388,66 +387,17 @@ def _check_signed_headers(authorization: Authorization, headers: Headers) -> Non
     if "host" not in signed:
         unsigned.add("host")
     if unsigned:
-        raise S3Error(
-            "AccessDenied",
-            "There were headers present in the request which were not signed",
-            HeadersNotSigned=", ".join(sorted(unsigned)),
-        )
+        raise HeadersNotSigned(tuple(sorted(unsigned)))
 
 
-def _check_time(authorization: Authorization, now: datetime) -> None:
-    signed_at = authorization.timestamp
-    if authorization.expires is None:
-        if abs(now - signed_at) > MAX_SKEW:
-            raise S3Error(
-                "RequestTimeTooSkewed",
-                RequestTime=_timestamp_text(signed_at),
-                ServerTime=iso_time(now),
-                MaxAllowedSkewMilliseconds=str(int(MAX_SKEW.total_seconds()) * 1000),
-            )
+def _check_time(authorization: Authorization, now: datetime, max_skew: timedelta) -> None:
+    signed_at, expires = authorization.timestamp, authorization.expires
+    if expires is None:
+        if abs(now - signed_at) > max_skew:
+            raise Skewed(signed_at=signed_at, now=now, max_skew=max_skew)
         return
-    expires_at = min(signed_at, _LAST_SIGNABLE) + timedelta(seconds=authorization.expires)
-    moments: dict[str, Any] = {"Expires": iso_time(expires_at), "ServerTime": iso_time(now)}
-    if signed_at - now > MAX_SKEW:
-        moments = {"X-Amz-Date": str(int(signed_at.timestamp()) * 1000), **moments}
-        raise S3Error("AccessDenied", "Request is not yet valid", **moments)
-    if now > expires_at:
-        moments = {"X-Amz-Expires": str(authorization.expires), **moments}
-        raise S3Error("AccessDenied", "Request has expired", **moments)
-
-
-def _timestamp_text(moment: datetime) -> str:
-    return f"{moment.year:04}{moment.month:02}{moment.day:02}T{moment.hour:02}{moment.minute:02}{moment.second:02}Z"
-
-
-# --- Errors
-
-
-def _mismatch(authorization: Authorization, string_to_sign: str, canonical: bytes) -> S3Error:
-    detail: dict[str, Any] = {
-        "AWSAccessKeyId": authorization.access_key_id,
-        "StringToSign": string_to_sign,
-        "SignatureProvided": authorization.signature if _GRAPHIC.fullmatch(authorization.signature) else "",
-        "StringToSignBytes": string_to_sign.encode().hex(" "),
-    }
-    text = canonical.decode("latin-1")
-    if not any(name in text.lower() for name in _SECRET_NAMES):
-        detail |= {"CanonicalRequest": text, "CanonicalRequestBytes": canonical.hex(" ")}
-    return S3Error("SignatureDoesNotMatch", **detail)
-
-
-def _not_supported() -> S3Error:
-    return S3Error(
-        "InvalidRequest",
-        f"The authorization mechanism you have provided is not supported. Please use {ALGORITHM}.",
-    )
-
-
-def _header_malformed(reason: str, **detail: Any) -> S3Error:
-    return S3Error("AuthorizationHeaderMalformed", f"The authorization header is malformed; {reason}", **detail)
-
-
-def _query_malformed(reason: str, **detail: Any) -> S3Error:
-    return S3Error(
-        "AuthorizationQueryParametersError", f"Error parsing the X-Amz-Credential parameter; {reason}", **detail
-    )
+    expires_at = min(signed_at, _LAST_SIGNABLE) + timedelta(seconds=expires)
+    if signed_at - now > max_skew or now > expires_at:
+        raise Expired(
+            signed_at=signed_at, now=now, expires=expires, expires_at=expires_at, is_early=signed_at - now > max_skew
+        )

@@ -83,7 +83,7 @@ def examine(data_dir: Path, config_file: Path | None = None) -> Iterator[Finding
 def _permissions(data_dir: Path) -> Iterator[Finding]:
     """The directory, what lies in it, and the small directories with keys; blobs are behind their directory's mode."""
     looked_at = [data_dir, *sorted(data_dir.iterdir())]
-    for name in ("tls", "run", "s3", "s3/keys", "identity"):
+    for name in ("tls", "run", "identity", "kms", "s3", "s3/keys"):
         if (data_dir / name).is_dir():
             looked_at += sorted((data_dir / name).iterdir())
     good = True

@@ -21,6 +21,8 @@ app = typer.Typer(
     help="An S3-compatible object store that encrypts everything it stores.",
 )
 
+kms = typer.Typer(rich_markup_mode=None, no_args_is_help=False)
+app.add_typer(kms, name="kms")
 app.add_typer(user_app, name="user")
 app.add_typer(access_key_app, name="access-key")
 
@@ -38,16 +40,64 @@ def serve(
     listen_metrics: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Prometheus metrics; default 127.0.0.1:9002.")
     ] = None,
+    kms_listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="KMS over HTTP, loopback only; default 127.0.0.1:9001.")
+    ] = None,
+    kms_listen_tls: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="KMS over TLS; default off.")] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="Processes; default one a processor.")] = None,
 ) -> None:
-    """Start the server.
+    """Start the server: S3, and the KMS that holds its keys.
 
     An empty or missing DIR becomes a store, with keys, certificates and root credentials of its own. One server works
     on a DIR at a time.
     """
     from strongroom.cli.serve import serve as run  # noqa: PLC0415
 
-    flags = {"listen": listen, "listen_tls": listen_tls, "listen_metrics": listen_metrics, "workers": workers}
+    flags = {
+        "listen": listen,
+        "listen_tls": listen_tls,
+        "listen_metrics": listen_metrics,
+        "kms_listen": kms_listen,
+        "kms_listen_tls": kms_listen_tls,
+        "workers": workers,
+    }
+    raise typer.Exit(run(data_dir, config, flags))
+
+
+@kms.callback(invoke_without_command=True)
+def serve_kms(
+    context: typer.Context,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir", metavar="DIR", envvar="STRONGROOM_DATA_DIR", help="The directory that holds its keys."
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            "--listen", "--kms-listen", metavar="HOST:PORT", help="HTTP, loopback only; default 127.0.0.1:9001."
+        ),
+    ] = None,
+    listen_tls: Annotated[
+        str | None, typer.Option("--listen-tls", "--kms-listen-tls", metavar="HOST:PORT", help="TLS; default off.")
+    ] = None,
+    listen_metrics: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Prometheus metrics; default 127.0.0.1:9002.")
+    ] = None,
+) -> None:
+    """Start the KMS alone, without S3 (`strongroom serve` starts both).
+
+    An empty or missing DIR gets a root key and root credentials of its own. One KMS works on a DIR at a time.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if data_dir is None:
+        raise typer.BadParameter("the directory has to be named", param_hint="--data-dir")
+    from strongroom.cli.kms import serve_kms as run  # noqa: PLC0415
+
+    flags = {"kms_listen": listen, "kms_listen_tls": listen_tls, "listen_metrics": listen_metrics}
     raise typer.Exit(run(data_dir, config, flags))
 
 

@@ -1,39 +1,24 @@
-"""The edge: an ASGI request in, a typed call to its handler, a typed answer out.
+"""What every service has of an ASGI request: ids, probes, a body that stalls, an answer that is sent, counted and logged.
 
-One request goes through: HttpRequest -> route -> authenticate -> parse -> authorise -> handler -> serialise -> send,
-each stage a new value. Errors become answers in one place, here. An error after the first byte ends the connection
-without a clean end, so that no client takes half an object for a whole one. Every answer and its line in the log carry
-the same ids.
+A service makes the answer (`edge/rest_flow.py`, `edge/json_flow.py`); around it everything is alike. An error after the
+first byte ends the connection without a clean end, so that no client takes half an object for a whole one. Every answer
+and its line in the log carry the same ids.
 """
 
 import asyncio
-import base64
 import logging
-import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, MutableMapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from email.utils import formatdate
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from strongroom.aws.errors import S3Error
 from strongroom.aws.http import Headers, HttpRequest, HttpResponse
-from strongroom.aws.rest_xml import body_kind, parse_body, parse_head, serialize, serialize_error
-from strongroom.aws.routing import Route, route
+from strongroom.aws.kms_errors import KmsError
 from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Unavailable
-from strongroom.edge.authenticate import SECRET_HEADERS, AuthenticatedRequest, authenticate
-from strongroom.edge.authorize import authorize
-from strongroom.edge.bucket_url import bucket_url
-from strongroom.edge.payload import payload_body, read_document
-from strongroom.edge.post_form import post_object
-from strongroom.edge.secure_connection import client_address, is_secure
-from strongroom.edge.service import FindIdentity, Service
-from strongroom.identity.call import Answer, AuthorizedCall, Sought
-from strongroom.identity.requester import Requester
 from strongroom.observe import log
 from strongroom.observe.metrics import count_error, count_integrity_error, observe_request
 
@@ -41,10 +26,6 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-MAX_DOCUMENT = 1024 * 1024
-# A list of 10,000 parts with SHA-512 checksums, and of 1,000 keys of 1,024 bytes in character references, is longer.
-_LONG_DOCUMENTS = {"CompleteMultipartUpload": 4 * 1024 * 1024, "DeleteObjects": 8 * 1024 * 1024}
-_DIGEST_WANTED = frozenset({"DeleteObjects"})
 _HEALTH_CHECK = "HealthCheck"  # in log and metrics, where others have the model's name of their operation
 
 
@@ -52,27 +33,22 @@ class ClientGoneError(Exception):
     """The client went away before its request was complete: there is nobody to answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edge:
-    """What the edge of one service works with. `stall_timeout`: seconds without a byte of the body. `ready`: may this
-    worker answer?
-    """
+class StalledError(Exception):
+    """Nothing came of a request's body for too long."""
 
-    service: Service
-    find_identity: FindIdentity = field(repr=False)
-    account_id: str
-    stall_timeout: float
-    trusted_proxies: Collection[IPv4Network | IPv6Network]
-    ready: Callable[[], Awaitable[bool]]
-    now: Callable[[], datetime]
+
+class Ids(NamedTuple):
+    """What names one exchange to its client and to the log; S3 has two."""
+
+    request_id: str
+    host_id: str | None = None
 
 
 @dataclass(slots=True)
-class _Exchange:
+class Exchange:
     """One request's ids, and what its line in the log will say."""
 
-    request_id: str
-    host_id: str
+    ids: Ids
     method: str
     source_ip: str
     operation: str = "UNKNOWN"
@@ -88,21 +64,48 @@ class _Exchange:
     setting: str | None = None
 
 
-def application(edge: Edge) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+class Flow(Protocol):
+    """How a service makes its answers. `stall_timeout`: seconds without a byte of the body. `ready`: may this process
+    answer?
+    """
+
+    @property
+    def stall_timeout(self) -> float: ...
+
+    @property
+    def ready(self) -> Callable[[], Awaitable[bool]]: ...
+
+    def new_ids(self) -> Ids: ...
+
+    def id_headers(self, ids: Ids) -> tuple[tuple[bytes, bytes], ...]: ...
+
+    def answers_probes_at(self, host: str) -> bool:
+        """Whether `/-/live` and `/-/ready` are probes on this host, and no paths of its own."""
+        ...
+
+    async def respond(self, scope: Scope, request: HttpRequest, exchange: Exchange) -> HttpResponse:
+        """May raise anything."""
+        ...
+
+    def refuse(self, error: Exception, exchange: Exchange) -> HttpResponse:
+        """The answer to what was raised: its own errors, StalledError, Unavailable; whatever else is an internal error."""
+        ...
+
+
+def application(flow: Flow) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         started = time.perf_counter()
-        exchange = _Exchange(
-            request_id=secrets.token_hex(8).upper(),
-            host_id=base64.b64encode(secrets.token_bytes(48)).decode(),
+        exchange = Exchange(
+            ids=flow.new_ids(),
             method=scope["method"],
             source_ip=(scope.get("client") or ("",))[0],
         )
         try:
-            response = await _respond(edge, scope, receive, exchange)
+            response = await _respond(flow, scope, receive, exchange)
             try:
-                await _send(scope, send, response, exchange)
+                await _send(scope, send, response, exchange, flow.id_headers(exchange.ids))
             finally:
                 if (close := getattr(response.body, "aclose", None)) is not None:
                     await close()
@@ -113,181 +116,47 @@ def application(edge: Edge) -> Callable[[Scope, Receive, Send], Awaitable[None]]
     return app
 
 
-async def _respond(edge: Edge, scope: Scope, receive: Receive, exchange: _Exchange) -> HttpResponse:
-    """Every request gets an answer: whatever was raised on the way becomes an error document."""
+async def _respond(flow: Flow, scope: Scope, receive: Receive, exchange: Exchange) -> HttpResponse:
+    """Every request gets an answer: whatever was raised on the way becomes one of the service's errors."""
     try:
-        request = _request(scope, receive, edge.stall_timeout, exchange)
-        if health := await _health(edge, request):
+        request = _request(scope, receive, flow.stall_timeout, exchange)
+        if health := await _health(flow, request):
             exchange.operation = _HEALTH_CHECK
             return health
-        return await _answer(edge, scope, request, exchange)
-    except S3Error as error:
-        return _error_response(error, exchange)
+        return await flow.respond(scope, request, exchange)
     except ClientGoneError:
         raise
-    except IntegrityError as error:
-        count_integrity_error()
-        exchange.error, exchange.reason = error, f"integrity: {error}"
-        return _error_response(S3Error("InternalError"), exchange)
-    except Unavailable as error:
-        exchange.reason = str(error) or type(error).__name__
-        return _error_response(S3Error("ServiceUnavailable"), exchange)
     except Exception as error:  # noqa: BLE001 - the client learns nothing of it; the log has the trace
-        exchange.error = error
-        return _error_response(S3Error("InternalError"), exchange)
+        _note(error, exchange)
+        return flow.refuse(error, exchange)
 
 
-async def _answer(edge: Edge, scope: Scope, request: HttpRequest, exchange: _Exchange) -> HttpResponse:
-    service = edge.service
-    where = route(
-        service.model,
-        request.method,
-        request.raw_path,
-        request.raw_query,
-        request.headers.get("host"),
-        request.headers,
-        service.domains,
-    )
-    operation = where.operation
-    exchange.operation, exchange.bucket, exchange.key = operation.name, where.bucket, where.key
-    secure = is_secure(request.scheme, request.client_host, request.headers, edge.trusted_proxies)
-    if operation.name == "PostObject":
-        response, exchange.access_key_id = await post_object(
-            edge, request, where, secure=secure, request_id=exchange.request_id
-        )
-        return response
-    verified = authenticate(request, where, service, edge.find_identity, edge.now())
-    _forget_secrets(scope)
-    exchange.access_key_id = verified.identity.credentials.access_key_id
-    handler = service.handlers.get(operation.name)
-    if handler is None:
-        raise S3Error("NotImplemented", f"{operation.name} is not implemented.")
-    call = await _call(edge, verified, secure, exchange.request_id)
-    service.check_members(call.input)
-    if body_kind(operation) == "xml":
-        await service.check_target(call)
-        call = await _with_document(edge, verified, call)
-        service.check_members(call.input)
-    return respond(where, await handler(call))
-
-
-async def _call(edge: Edge, verified: AuthenticatedRequest, secure: bool, request_id: str) -> AuthorizedCall:
-    request, operation = verified.request, verified.route.operation
-    body = None
-    if body_kind(operation) != "none" and _has_body(request, body_kind(operation)):
-        body = payload_body(request.headers, request.body, verified.payload, verified.signing)
-    return await authorize(
-        sought=_sought(edge, verified, parse_head(operation, verified.route, request.headers), document_unread=True),
-        rules=edge.service.rules,
-        identity=verified.identity,
-        requester=Requester(
-            principal=verified.identity.principal,
-            access_key_id=verified.identity.credentials.access_key_id,
-            source_ip=client_address(request.client_host, request.headers, edge.trusted_proxies),
-            secure_transport=secure,
-            user_agent=request.headers.get("user-agent") or "",
-            request_id=request_id,
-        ),
-        now=edge.now(),
-        secret_headers=verified.secret_headers,
-        body=body,
-        bucket_url=bucket_url(request, verified.route, secure=secure),
-    )
-
-
-def _sought(edge: Edge, verified: AuthenticatedRequest, input: Mapping[str, Any], *, document_unread: bool) -> Sought:
-    return Sought(
-        operation=verified.route.operation.name,
-        input=input,
-        headers=verified.request.headers,
-        account_id=edge.account_id,
-        auth_type=verified.auth_type,
-        signature_age=verified.signature_age,
-        document_unread=document_unread,
-    )
-
-
-def _has_body(request: HttpRequest, kind: str) -> bool:
-    """An XML document may be absent; an upload always has a length, even if it is 0."""
-    length = request.headers.get("content-length")
-    return kind != "xml" or "transfer-encoding" in request.headers or length not in (None, "0")
-
-
-async def _with_document(edge: Edge, verified: AuthenticatedRequest, call: AuthorizedCall) -> AuthorizedCall:
-    """The call with the members of its XML body, which is read only now that the call is allowed. Raises S3Error."""
-    operation = verified.route.operation
-    document = b""
-    if call.body is not None:
-        if operation.name in _DIGEST_WANTED and not expected_digest(call.headers):
-            raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5")
-        limit = _LONG_DOCUMENTS.get(operation.name, MAX_DOCUMENT)
-        document = await read_document(_about_document(operation.name, call.headers), call.body, limit)
-    return await authorize(
-        sought=_sought(edge, verified, {**call.input, **parse_body(operation, document)}, document_unread=False),
-        rules=edge.service.rules,
-        identity=verified.identity,
-        requester=call.requester,
-        now=edge.now(),
-        secret_headers=call.secret_headers,
-        body=None,
-        bucket_url=call.bucket_url,
-    )
-
-
-def _about_document(operation: str, headers: Headers) -> Headers:
-    """The headers that may promise something of the XML document; in CompleteMultipartUpload a checksum is the object's."""
-    if operation != "CompleteMultipartUpload":
-        return headers
-    return Headers(tuple(pair for pair in headers if pair[0] == "content-md5"))
-
-
-def expected_digest(headers: Headers) -> bool:
-    return "content-md5" in headers or any(
-        name.startswith("x-amz-checksum-") or name == "x-amz-trailer" for name, _ in headers
-    )
-
-
-def respond(where: Route, answer: Answer) -> HttpResponse:
-    """An operation's output as an HTTP response."""
-    status, headers, document = serialize(where.operation, answer.output, answer.status)
-    body = answer.output.get("Body", b"") if document is None else document
-    return HttpResponse(status=status, headers=tuple(headers), body=b"" if body is None else body)
-
-
-# --- errors
-
-
-def _error_response(error: S3Error, exchange: _Exchange) -> HttpResponse:
-    exchange.code, exchange.setting = error.code, error.setting
-    if exchange.reason is None:
-        exchange.reason = str(error.__cause__ or error.message) if error.status >= 500 else error.message
-    headers = tuple((name.lower(), value) for name, value in error.headers.items())
-    if error.status == 304:
-        return HttpResponse(status=304, headers=headers)
-    document = serialize_error(
-        error.code,
-        error.message,
-        error.detail,
-        exchange.request_id,
-        exchange.host_id,
-    )
-    return HttpResponse(status=error.status, headers=(*headers, ("content-type", "application/xml")), body=document)
+def _note(error: Exception, exchange: Exchange) -> None:
+    match error:
+        case S3Error() | KmsError() | StalledError():
+            pass
+        case IntegrityError():
+            count_integrity_error()
+            exchange.error, exchange.reason = error, f"integrity: {error}"
+        case Unavailable():
+            exchange.reason = str(error) or type(error).__name__
+        case _:
+            exchange.error = error
 
 
 # --- the two unsigned routes
 
 
-async def _health(edge: Edge, request: HttpRequest) -> HttpResponse | None:
-    """`/-/live` and `/-/ready`, on path-style hosts only: in `bucket.domain` they are keys."""
+async def _health(flow: Flow, request: HttpRequest) -> HttpResponse | None:
+    """`/-/live` and `/-/ready`."""
     if not request.raw_path.startswith(b"/-/") or request.method not in ("GET", "HEAD"):
         return None
-    host = (request.headers.get("host") or "").rsplit(":", 1)[0].lower()
-    if any(host.endswith(f".{domain}") for domain in edge.service.domains):
+    if not flow.answers_probes_at((request.headers.get("host") or "").rsplit(":", 1)[0].lower()):
         return None
     if request.raw_path == b"/-/live":
         return HttpResponse(status=200, headers=(("content-type", "text/plain"),), body=b"live\n")
     if request.raw_path == b"/-/ready":
-        ready = await edge.ready()
+        ready = await flow.ready()
         body = b"ready\n" if ready else b"not ready\n"
         return HttpResponse(status=200 if ready else 503, headers=(("content-type", "text/plain"),), body=body)
     return None
@@ -296,7 +165,7 @@ async def _health(edge: Edge, request: HttpRequest) -> HttpResponse | None:
 # --- ASGI
 
 
-def _request(scope: Scope, receive: Receive, stall_timeout: float, exchange: _Exchange) -> HttpRequest:
+def _request(scope: Scope, receive: Receive, stall_timeout: float, exchange: Exchange) -> HttpRequest:
     raw_path, _, _ = scope["raw_path"].partition(b"?")
     return HttpRequest(
         method=scope["method"],
@@ -309,20 +178,13 @@ def _request(scope: Scope, receive: Receive, stall_timeout: float, exchange: _Ex
     )
 
 
-def _forget_secrets(scope: Scope) -> None:
-    """A customer's key leaves the scope, which servers and tracebacks hold on to, as soon as the signature over it is
-    verified.
-    """
-    scope["headers"] = [pair for pair in scope["headers"] if pair[0].decode("latin-1") not in SECRET_HEADERS]
-
-
-async def _body(receive: Receive, stall_timeout: float, exchange: _Exchange) -> AsyncIterator[bytes]:
+async def _body(receive: Receive, stall_timeout: float, exchange: Exchange) -> AsyncIterator[bytes]:
     while True:
         try:
             async with asyncio.timeout(stall_timeout):
                 message = await receive()
         except TimeoutError:
-            raise S3Error("RequestTimeout") from None
+            raise StalledError from None
         if message["type"] == "http.disconnect":
             raise ClientGoneError
         chunk = message.get("body", b"")
@@ -333,11 +195,12 @@ async def _body(receive: Receive, stall_timeout: float, exchange: _Exchange) -> 
             return
 
 
-async def _send(scope: Scope, send: Send, response: HttpResponse, exchange: _Exchange) -> None:
+async def _send(
+    scope: Scope, send: Send, response: HttpResponse, exchange: Exchange, id_headers: tuple[tuple[bytes, bytes], ...]
+) -> None:
     headers = [
         *((name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers),
-        (b"x-amz-request-id", exchange.request_id.encode()),
-        (b"x-amz-id-2", exchange.host_id.encode()),
+        *id_headers,
         (b"date", _http_date(int(time.time()))),
         (b"server", b"Strongroom"),
     ]
@@ -365,7 +228,7 @@ def _http_date(second: int) -> bytes:
     return formatdate(second, usegmt=True).encode()
 
 
-async def _stream(send: Send, body: AsyncIterator[bytes], exchange: _Exchange) -> None:
+async def _stream(send: Send, body: AsyncIterator[bytes], exchange: Exchange) -> None:
     """Send block after block. What goes wrong now can only be told by not ending: the server closes the connection
     short of its length.
     """
@@ -383,14 +246,13 @@ async def _stream(send: Send, body: AsyncIterator[bytes], exchange: _Exchange) -
         exchange.code, exchange.error = "Aborted", error
 
 
-def _record(exchange: _Exchange, seconds: float) -> None:
+def _record(exchange: Exchange, seconds: float) -> None:
     """One line and one count for each request, whatever became of it."""
     observe_request(exchange.operation, exchange.status, seconds, exchange.bytes_in, exchange.bytes_out)
     if exchange.code:
         count_error(exchange.code)
     fields: dict[str, Any] = {
-        "request_id": exchange.request_id,
-        "host_id": exchange.host_id,
+        "request_id": exchange.ids.request_id,
         "operation": exchange.operation,
         "method": exchange.method,
         "source_ip": exchange.source_ip,
@@ -399,6 +261,8 @@ def _record(exchange: _Exchange, seconds: float) -> None:
         "bytes_in": exchange.bytes_in,
         "bytes_out": exchange.bytes_out,
     }
+    if exchange.ids.host_id is not None:
+        fields["host_id"] = exchange.ids.host_id
     for name in ("bucket", "key", "access_key_id", "code", "reason", "setting"):
         if (value := getattr(exchange, name)) is not None:
             fields[name] = value
@@ -408,7 +272,7 @@ def _record(exchange: _Exchange, seconds: float) -> None:
         log.write(_level(exchange), "Request", **fields)
 
 
-def _level(exchange: _Exchange) -> int:
+def _level(exchange: Exchange) -> int:
     if exchange.status in (500, 503):
         return logging.WARNING  # the machine's doing, and for somebody to look at
     return logging.DEBUG if exchange.operation == _HEALTH_CHECK else logging.INFO

@@ -12,6 +12,8 @@ from typing import Literal
 from strongroom.aws.errors import S3Error
 from strongroom.aws.http import Headers, HttpRequest
 from strongroom.aws.routing import Route, effective_headers
+from strongroom.aws.s3_signatures import signature_error
+from strongroom.aws.signature_problems import SignatureProblem
 from strongroom.aws.sigv4 import SigningKey, parse_authorization, verify
 from strongroom.edge.service import FindIdentity, Service
 from strongroom.identity.store import Identity
@@ -46,6 +48,15 @@ def authenticate(
     """Verify the signature of header or query. Raises S3Error; an anonymous request is AccessDenied, since nobody
     granted it anything.
     """
+    try:
+        return _authenticate(request, route, service, find, now)
+    except SignatureProblem as problem:
+        raise signature_error(problem) from None
+
+
+def _authenticate(
+    request: HttpRequest, route: Route, service: Service, find: FindIdentity, now: datetime
+) -> AuthenticatedRequest:
     parts = (request.method, request.raw_path, request.raw_query, request.headers)
     authorization = parse_authorization(*parts)
     if authorization is None:

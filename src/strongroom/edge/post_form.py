@@ -23,7 +23,7 @@ from strongroom.identity.call import Body, Sought
 from strongroom.identity.requester import Requester
 
 if TYPE_CHECKING:
-    from strongroom.edge.asgi import Edge
+    from strongroom.edge.rest_flow import Edge
 
 MAX_FILE = 5 * 1024**3
 # Fields with a meaning of their own; every other one is the header of that name.

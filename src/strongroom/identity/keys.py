@@ -13,11 +13,11 @@ from pathlib import Path
 
 from strongroom.crypto.sealing import check_master_key, fingerprint, service_secret
 from strongroom.database.private_file import write_private
+from strongroom.identity.on_behalf import SERVICE_ACCESS_KEY_ID
 from strongroom.identity.records import IdentityError
 from strongroom.identity.root import Credentials
 
 FILE_NAME = "identity.key"
-SERVICE_ACCESS_KEY_ID = "strongroom-s3"
 
 
 class IdentityKeyError(IdentityError):

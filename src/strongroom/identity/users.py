@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 
 from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Connection, Database, Row
-from strongroom.identity.keys import SERVICE_ACCESS_KEY_ID
+from strongroom.identity.on_behalf import SERVICE_ACCESS_KEY_ID
 from strongroom.identity.policy import MalformedPolicy, parse_policy
 from strongroom.identity.records import (
     MAX_ACCESS_KEYS,

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.aws import sigv4
-from strongroom.aws.errors import S3Error
 from strongroom.aws.http import Headers
+from strongroom.aws.s3_signatures import signature_error
+from strongroom.aws.signature_problems import SignatureProblem
 
 NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
 ACCESS_KEY_ID, SECRET, REGION = "AKIAEXAMPLE", "secret/+with= signs", "eu-central-1"
@@ -59,8 +60,8 @@ def outcome(method, path, query, headers):
     """(believed?, the error)"""
     try:
         return believed(method, path, query, headers), None
-    except S3Error as error:
-        return False, error
+    except SignatureProblem as problem:
+        return False, signature_error(problem)
 
 
 def refused(method, path, query, headers):

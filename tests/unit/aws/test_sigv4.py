@@ -7,8 +7,9 @@ from urllib.parse import quote
 import pytest
 
 from strongroom.aws import sigv4
-from strongroom.aws.errors import S3Error
 from strongroom.aws.http import Headers
+from strongroom.aws.s3_signatures import signature_error
+from strongroom.aws.signature_problems import SignatureProblem
 from tests.aws_chunks import ACCESS_KEY_ID, EMPTY_SHA256, SCOPE, SECRET, TIMESTAMP, sign
 
 NOW = datetime(2013, 5, 24, tzinfo=UTC)
@@ -66,9 +67,10 @@ def check(headers, *, query="", path=b"/key", now=NOW, region="us-east-1", metho
 
 
 def refusal(headers, **options):
-    with pytest.raises(S3Error) as caught:
+    """What S3 answers."""
+    with pytest.raises(SignatureProblem) as caught:
         check(headers, **options)
-    return caught.value
+    return signature_error(caught.value)
 
 
 def replaced(headers, old, new):
