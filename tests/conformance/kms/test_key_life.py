@@ -125,8 +125,10 @@ def test_create_key__external_waits_for_its_import(kms: Any) -> None:
         (
             {"Description": "x" * 8193},
             "ValidationException",
-            f"1 validation error detected: Value '{'x' * 1024}...' at 'description' failed to satisfy constraint: Member"
-            " must have length less than or equal to 8192",
+            (
+                f"1 validation error detected: Value '{'x' * 1024}...' at 'description' failed to satisfy constraint: Member"
+                " must have length less than or equal to 8192"
+            ),
         ),
     ],
 )
@@ -201,7 +203,9 @@ def test_schedule_key_deletion__and_cancel_leave_a_disabled_key(
 def test_schedule_key_deletion__window_of_7_to_30_days(kms: Any, key: dict[str, Any], days: int, bound: str) -> None:
     assert refused(kms.schedule_key_deletion, KeyId=key["KeyId"], PendingWindowInDays=days) == (
         "ValidationException",
-        f"1 validation error detected: Value '{days}' at 'pendingWindowInDays' failed to satisfy constraint: Member must"
-        f" have value {bound}",
+        (
+            f"1 validation error detected: Value '{days}' at 'pendingWindowInDays' failed to satisfy constraint: Member must"
+            f" have value {bound}"
+        ),
     )
     assert kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"] == key

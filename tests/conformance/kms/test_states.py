@@ -4,14 +4,16 @@ import base64
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from strongroom.kms.records import Key
 from strongroom.kms.state import Put
 from tests.conformance.kms.requests import request_for
 from tests.key_service import KeyServer
+
+if TYPE_CHECKING:
+    from strongroom.kms.records import Key
 
 TABLE = Path(__file__).parents[2] / "unit" / "kms" / "state_table.tsv"
 LINES = [line.split("\t") for line in TABLE.read_text().splitlines() if line[0] != "#"]
