@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,6 +59,7 @@ class Server:
     port: int
     tls_port: int
     metrics_port: int
+    kms_port: int
     arguments: tuple[str, ...]
     environment: dict[str, str]
     log: Path
@@ -89,6 +90,7 @@ class Server:
                     *("--listen", f"127.0.0.1:{self.port}"),
                     *("--listen-tls", f"127.0.0.1:{self.tls_port}"),
                     *("--listen-metrics", f"127.0.0.1:{self.metrics_port}"),
+                    *("--kms-listen", f"127.0.0.1:{self.kms_port}"),
                     *self.arguments,
                 ],
                 stdout=log,
@@ -126,10 +128,18 @@ class Server:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
 
+    def processes(self) -> dict[int, str]:
+        """What runs below the supervisor now, by pid in the order of their start: `strongroom kms`, `strongroom s3`."""
+        return children(self.process.pid)
+
     def workers(self) -> list[int]:
-        """The pids of the workers that run now, in the order of their start."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in children.split()]
+        """The pids of the S3 workers that run now, in the order of their start."""
+        return [pid for pid, name in self.processes().items() if name == "strongroom s3"]
+
+    def kms_process(self) -> int:
+        """The pid of the key service."""
+        (pid,) = [pid for pid, name in self.processes().items() if name == "strongroom kms"]
+        return pid
 
     # --- boto3
 
@@ -220,6 +230,15 @@ class Server:
             context = ssl.create_default_context(cafile=str(self.ca))
             with context.wrap_socket(plain, server_hostname="localhost") as wrapped:
                 yield wrapped
+
+
+def children(pid: int) -> dict[int, str]:
+    """The names of a process's children, by pid in the order of their start."""
+    found = {}
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found[int(child)] = Path(f"/proc/{child}/comm").read_text().rstrip()
+    return found
 
 
 def sign_headers(
@@ -354,6 +373,7 @@ def new_server(directory: Path, *arguments: str, environment: Mapping[str, str] 
         port=free_port(),
         tls_port=free_port(),
         metrics_port=free_port(),
+        kms_port=free_port(),
         arguments=arguments,
         environment=dict(environment or {}),
         log=directory / "server.log",

@@ -5,12 +5,12 @@ The key service is whatever the test hands in, so that a test holds its handles.
 
 import asyncio
 import configparser
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from socket import socket
 
 import uvloop
 
@@ -61,6 +61,7 @@ def serving_kms(directory: Path, kms: KeyProvider) -> Iterator[Server]:
             port=port,
             tls_port=0,
             metrics_port=0,
+            kms_port=0,
             arguments=(),
             environment={},
             log=directory / "server.log",
@@ -79,7 +80,7 @@ class _Running:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
 
-    async def serve(self, data_dir: Path, settings: Settings, kms: KeyProvider, opened: socket) -> None:
+    async def serve(self, data_dir: Path, settings: Settings, kms: KeyProvider, opened: socket.socket) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         store = with_kms(await open_store(data_dir, settings), kms)
         identities, database = await open_identities(data_dir, load_root(data_dir, {}, settings.account_id))

@@ -81,6 +81,12 @@ def _network(value: object) -> IPv4Network | IPv6Network:
         raise ValueError(f"{error}; write an address or a network such as 10.0.0.0/8") from None
 
 
+def _endpoint(value: object) -> str:
+    if value == "own" or (isinstance(value, str) and re.fullmatch(r"https://[^/?#@\s]+/?", value)):
+        return value
+    raise ValueError(f"{value!r} is neither `own` nor an address such as https://kms.eu-central-1.amazonaws.com")
+
+
 def available_processors() -> int:
     return len(os.sched_getaffinity(0))
 
@@ -113,8 +119,12 @@ class Settings(BaseSettings):
     listen_metrics: _Listen = Field(
         default=Address("127.0.0.1", 9002), description="Where Prometheus finds `/metrics`, or `off`."
     )
+    kms_listen: _Listen = Field(
+        default=Address("127.0.0.1", 9001), description="Where the KMS API answers over plain HTTP, or `off`."
+    )
+    kms_listen_tls: _Listen = Field(default=None, description="Where the KMS API answers over TLS, or `off`.")
     workers: int = Field(
-        default_factory=available_processors, ge=1, le=256, description="How many processes answer requests."
+        default_factory=available_processors, ge=1, le=256, description="How many processes answer requests of S3."
     )
     region: Annotated[str, _matching(_REGION, "a region name")] = Field(
         default="us-east-1", description="The region that this server says it is; clients sign it."
@@ -145,8 +155,19 @@ class Settings(BaseSettings):
         description="Seconds that the bytes of a deleted object stay for readers under way.",
     )
     blocks_sse_c_by_default: bool = Field(default=False, description="New buckets refuse SSE-C until told otherwise.")
-    store_key_source: Literal["keyfile", "environment", "credential"] = Field(
-        default="keyfile", description="Where the store key comes from: `keyfile`, `environment` or `credential`."
+    store_key_source: Literal["keyfile", "kms", "environment", "credential"] = Field(
+        default="keyfile",
+        description="Where the store key comes from: `keyfile`, `kms`, `environment` or `credential`.",
+    )
+    store_key_kms_key: str = Field(
+        default="alias/aws/strongroom",
+        description="The KMS key under which the store key is sealed, with the source `kms`.",
+    )
+    kms_endpoint: Annotated[str, BeforeValidator(_endpoint)] = Field(
+        default="own", description="The key service that S3 asks: `own`, or the `https://` address of Amazon's."
+    )
+    bucket_key_window: float = Field(
+        default=300.0, ge=0, le=300, description="Seconds that an S3 bucket key is used again without asking the KMS."
     )
     log_format: Literal["text", "json"] = Field(
         default="text", description="Log lines for people (`text`) or for machines (`json`)."

@@ -81,12 +81,16 @@ def test_put_bucket_encryption__key_id_with_aes256_is_400(s3: Any, bucket: str) 
     assert answer.detail["ArgumentName"] == "ApplyServerSideEncryptionByDefault"
 
 
+@pytest.mark.parametrize("key", [None, "alias/none", "1234abcd-12ab-34cd-56ef-1234567890ab"])
+@pytest.mark.parametrize("bucket_key", [True, False])
 @pytest.mark.parametrize("algorithm", ["aws:kms", "aws:kms:dsse"])
-def test_put_bucket_encryption__kms_is_501_and_changes_nothing(s3: Any, bucket: str, algorithm: str) -> None:
-    put(s3, bucket, {**AES256, "BucketKeyEnabled": True})
-    answer = refused_rules(s3, bucket, {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": algorithm}})
-    assert answer.what == (501, "NotImplemented")
-    assert rule(s3, bucket) == {**AES256, "BucketKeyEnabled": True}
+def test_put_bucket_encryption__kms_is_told_as_put_and_its_key_is_not_looked_for(
+    s3: Any, bucket: str, algorithm: str, bucket_key: bool, key: str | None
+) -> None:
+    default = {"SSEAlgorithm": algorithm} | ({"KMSMasterKeyID": key} if key else {})
+    given = {"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": bucket_key}
+    put(s3, bucket, given)
+    assert rule(s3, bucket) == given
 
 
 def test_put_bucket_encryption__missing_bucket_comes_before_a_bad_rule(s3: Any) -> None:
@@ -181,12 +185,3 @@ def test_put_object__sse_c_wins_over_the_bucket_default(s3_tls: Any, bucket: str
     answer = s3_tls.put_object(Bucket=bucket, Key="k", **customer_key(b"k" * 32))
     assert answer["SSECustomerAlgorithm"] == "AES256"
     assert "ServerSideEncryption" not in answer
-
-
-@pytest.mark.parametrize("method", ["aws:kms", "aws:kms:dsse"])
-@pytest.mark.parametrize("operation", ["put_object", "create_multipart_upload"])
-def test_write__kms_is_501_and_writes_nothing(s3: Any, bucket: str, operation: str, method: str) -> None:
-    answer = refused(getattr(s3, operation), Bucket=bucket, Key="k", ServerSideEncryption=method)
-    assert answer.what == (501, "NotImplemented")
-    assert refused(s3.head_object, Bucket=bucket, Key="k").status == 404
-    assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)

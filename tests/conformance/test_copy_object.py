@@ -345,7 +345,7 @@ def test_encryption__sse_c_source_without_its_key_is_400(s3_tls: Any, bucket: st
 
 @pytest.mark.parametrize(
     "more",
-    [{"ServerSideEncryption": "aws:kms"}, {"ObjectLockMode": "GOVERNANCE"}, {"GrantRead": "id=1"}],
+    [{"WebsiteRedirectLocation": "/x"}, {"ObjectLockMode": "GOVERNANCE"}, {"GrantRead": "id=1"}],
     ids=lambda more: next(iter(more)),
 )
 def test_copy_object__what_is_not_honoured_is_501_and_writes_nothing(

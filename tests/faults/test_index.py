@@ -36,6 +36,7 @@ def index_of(server: Server) -> Path:
 
 def test_a_second_server_refuses_and_names_the_first(server):
     arguments = ["--listen", f"127.0.0.1:{free_port()}", "--listen-tls", "off", "--listen-metrics", "off"]
+    arguments += ["--kms-listen", "off"]
     result = subprocess.run(
         [STRONGROOM, "serve", "--data-dir", str(server.data_dir), *arguments],
         capture_output=True,

@@ -42,8 +42,8 @@ def test_no_file_is_readable_by_others_whatever_the_umask(used: Server) -> None:
 
 def test_neither_a_core_dump_nor_a_debugger_gets_at_the_memory(used: Server) -> None:
     """PR_SET_DUMPABLE 0 makes a process's files in /proc root's, and RLIMIT_CORE 0 makes no dump."""
-    processes = [used.process.pid, *used.workers()]
-    assert len(processes) == 3
+    processes = [used.process.pid, *used.processes()]
+    assert len(processes) == 4
     for pid in processes:
         limits = Path(f"/proc/{pid}/limits").read_text()
         line = next(line for line in limits.splitlines() if line.startswith("Max core file size"))

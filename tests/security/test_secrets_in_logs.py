@@ -261,7 +261,7 @@ def test_no_secret_is_in_a_file(watched: Watched) -> None:
 
 
 def test_no_secret_is_on_a_command_line(watched: Watched) -> None:
-    for pid in (watched.server.process.pid, *watched.server.workers()):
+    for pid in (watched.server.process.pid, *watched.server.processes()):
         assert watched.canaries.found_in(Path(f"/proc/{pid}/cmdline").read_text()) == []
 
 

@@ -202,15 +202,6 @@ def test_a_write_with_a_bad_method(
     assert not exists(server, bucket)
 
 
-@pytest.mark.parametrize("method", ["aws:kms", "aws:kms:dsse"])
-@pytest.mark.parametrize("operation", [put, create, copy, post])
-def test_kms_is_refused_and_never_replaced_by_something_weaker(
-    server: Server, bucket: str, operation: Operation, method: str
-) -> None:
-    assert operation(server, bucket, {SSE: method}, False).status == 501
-    assert not exists(server, bucket)
-
-
 def test_the_methods_header_is_refused_by_operations_that_have_none(server: Server, bucket: str) -> None:
     server.send("PUT", f"/{bucket}/object", body=b"content")
     upload = create(server, bucket, {}).element("UploadId")

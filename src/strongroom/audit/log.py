@@ -55,7 +55,8 @@ class _Waiting:
 
 
 class AuditLog:
-    """Made by `open`, for one event loop. `head`: the newest record that was acknowledged.
+    """Made by `open`, for one event loop. `head`: the newest record that was acknowledged. `failing`: the last append was
+    refused.
 
     `recovered`: the eventIDs of records that a crash left after the kept head; they are in the log, so whoever keeps an
     outbox of events must not append those again.
@@ -88,7 +89,8 @@ class AuditLog:
         self._wake = asyncio.Event()
         self._checkpoint_due = asyncio.Event()
         self._checkpointed = 0
-        self._failing = False
+        self._checkpoint_at = writer.head.sequence + pace.records
+        self.failing = False
         self._unkept = False  # whether the kept head may be that of a group which was taken back
         self._closing = False
         self._task = asyncio.create_task(self._run(), name="audit-log")
@@ -153,6 +155,7 @@ class AuditLog:
         try:
             await opened._begin(found, head, region, account_id)
         except BaseException:
+            opened._checkpointed = opened.head.sequence  # what was not kept is not signed either
             await opened.close()
             raise
         return opened
@@ -174,6 +177,7 @@ class AuditLog:
     async def checkpoint(self) -> None:
         """Sign the head. Raises AuditUnavailable."""
         head = self.head
+        self._checkpoint_at = head.sequence + self._pace.records
         note = self._signer.checkpoint(head.sequence, head.hash, events.utc_text(self._now_us()))
         try:
             await _in(self._thread, lambda: append_note(self._directory, note))
@@ -185,11 +189,8 @@ class AuditLog:
         """Write checkpoints at the log's pace, for as long as the service runs; the first one at once."""
         written_at = float("-inf")
         while True:
-            new, idle = (
-                self.head.sequence > self._checkpointed,
-                time.monotonic() - written_at >= self._pace.idle_seconds,
-            )
-            if self.head.sequence > 0 and (new or idle):
+            has_new = self.head.sequence > self._checkpointed
+            if has_new or (self.head.sequence > 0 and time.monotonic() - written_at >= self._pace.idle_seconds):
                 try:
                     await self.checkpoint()
                     written_at = time.monotonic()
@@ -248,9 +249,9 @@ class AuditLog:
         try:
             heads = await self._written(group)
         except BaseException as error:  # whatever it is, nobody may be left waiting
-            if not self._failing:
+            if not self.failing:
                 log.failure("the audit log can't be written: what it was to record is refused", error)
-            self._failing = True
+            self.failing = True
             for waiting in group:
                 if not waiting.future.done():
                     refused = AuditUnavailable(f"the audit record could not be written: {_why(error)}")
@@ -259,14 +260,14 @@ class AuditLog:
             if not isinstance(error, Exception):
                 raise
             return
-        if self._failing:
+        if self.failing:
             log.info("the audit log is written again")
-        self._failing = False
+        self.failing = False
         self.head = heads[-1]
         for waiting, head in zip(group, heads, strict=True):
             if not waiting.future.done():
                 waiting.future.set_result(head)
-        if self.head.sequence - self._checkpointed >= self._pace.records:
+        if self.head.sequence >= self._checkpoint_at:
             self._checkpoint_due.set()
 
     async def _written(self, group: list[_Waiting]) -> list[Head]:

@@ -36,11 +36,14 @@ class Change:
 
 
 class StateRolledBack(Exception):
-    """The database is older than the log. `changes`: what was recorded since, oldest first."""
+    """The database is older than the log. `changes`: what was recorded since, oldest first. `state_revision`: the newest
+    that the log knows.
+    """
 
-    def __init__(self, text: str, changes: tuple[Change, ...]) -> None:
+    def __init__(self, text: str, changes: tuple[Change, ...], state_revision: int) -> None:
         super().__init__(text)
         self.changes = changes
+        self.state_revision = state_revision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,22 +89,25 @@ def last_checkpoint(directory: int, verifier: Verifier) -> tuple[Head | None, in
 
 def examine(directory: int, *, kept: Head | None, checkpoint: Head | None, state_revision: int) -> Found:
     """Read the tail of the log. `state_revision`: of the database now. Raises OSError."""
-    anchors = [head for head in (kept, checkpoint) if head is not None and head.sequence > 0]
-    look = _Look(anchors=anchors, kept=(kept or GENESIS).sequence, state_revision=state_revision)
+    # What the kept head says, it says of all before it: a checkpoint matters only where the database is older than it.
+    kept = kept or GENESIS
+    anchors = [kept] if kept.sequence > 0 else []
+    anchors += [checkpoint] if checkpoint is not None and checkpoint.sequence > kept.sequence else []
+    look = _Look(anchors=anchors, kept=kept.sequence, state_revision=state_revision)
     files, empty = _without_empty(directory, list_files(directory))
     size = torn = 0
-    for number in range(_first_to_read(files, look.start), len(files)):
+    for number in range(_first_to_read(files, look.kept), len(files)):
         with opened(files[number].name, directory) as descriptor:
             is_last = number == len(files) - 1
             size, torn = look.through(descriptor, files[number], is_last=is_last)
     look.finish()
     problems: list[AuditLogCut | StateRolledBack] = []
+    if look.rolled_back is not None:  # first: what is done about it needs what it says
+        problems.append(StateRolledBack(look.rolled_back_text(), tuple(look.changes), look.highest.state_revision))
     if look.cut is not None:
         problems.append(AuditLogCut(look.cut))
-    if look.rolled_back is not None:
-        problems.append(StateRolledBack(look.rolled_back_text(), tuple(look.changes)))
     return Found(
-        head=look.highest if look.cut else look.last or GENESIS,
+        head=look.beyond(files) if look.cut else look.last or GENESIS,
         file=files[-1] if files and not look.cut else None,
         size=size,
         torn=0 if look.cut else torn,
@@ -125,12 +131,11 @@ def _first_to_read(files: Sequence[LogFile], sequence: int) -> int:
 
 @dataclass(slots=True, kw_only=True)
 class _Look:
-    """What has been seen so far. `start`: the oldest record that matters."""
+    """What has been seen so far. `kept`: the sequence of the kept head, the oldest record that matters."""
 
     anchors: list[Head]
     kept: int
     state_revision: int
-    start: int = 0
     last: Head | None = None
     highest: Head = GENESIS
     cut: str | None = None
@@ -139,7 +144,6 @@ class _Look:
     recovered: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.start = min((anchor.sequence for anchor in self.anchors), default=0)
         self.highest = max((GENESIS, *self.anchors), key=lambda head: head.sequence)
 
     def through(self, descriptor: int, file: LogFile, *, is_last: bool) -> tuple[int, int]:
@@ -151,9 +155,10 @@ class _Look:
                 record = parse(line)
                 self._check(record, file if offset == 0 else None)
             except BadRecord as error:
-                if is_last and self._is_unacknowledged() and size - offset <= TORN_LIMIT:
+                if is_last and self._has_seen_acknowledged() and size - offset <= TORN_LIMIT:
                     return offset, size - offset
-                self._cut(f"{file.name}: {error}")
+                belongs = self.last.sequence + 1 if self.last is not None else self.kept
+                self._cut(f"{file.name}, where record {belongs} belongs: {error}")
                 with_own_hash = _record(line)
                 if with_own_hash is None:
                     continue
@@ -168,6 +173,11 @@ class _Look:
             which = f"record {wanted} is" if wanted == reached + 1 else f"records {reached + 1} to {wanted} are"
             self._cut(f"{which} missing: the log ends before the last record that was acknowledged")
 
+    def beyond(self, files: Sequence[LogFile]) -> Head:
+        """The highest record that was ever heard of, so that no later one repeats its number, or the name of a file."""
+        named = files[-1].first if files else 0
+        return Head(max(self.highest.sequence, named), self.highest.hash, self.highest.state_revision)
+
     def rolled_back_text(self) -> str:
         assert self.rolled_back is not None
         shown = ", ".join(f"{change.sequence} {change.event_name}" for change in self.changes[:_LISTED])
@@ -180,11 +190,13 @@ class _Look:
 
     def _window(self, descriptor: int, size: int) -> int:
         """Where to begin reading the last file: near its end, if all that matters is after that."""
-        window = lines(descriptor, max(0, size - _WINDOW), size)
-        next(window, None)  # seldom a whole line
+        if size <= _WINDOW:
+            return 0
+        window = lines(descriptor, size - _WINDOW, size)
+        next(window)  # seldom a whole line
         offset, line = next(window, (0, b""))
         record = _record(line)
-        return offset if record is not None and record.sequence <= self.start else 0
+        return offset if record is not None and record.sequence <= self.kept else 0
 
     def _check(self, record: Record, begins: LogFile | None) -> None:
         """Raises BadRecord where it is not the next one, or not the one that an anchor or the file's name says."""
@@ -192,10 +204,10 @@ class _Look:
             raise BadRecord(f"the file begins with record {record.sequence}, and its name says {begins.first}")
         if self.last is not None:
             check_follows(record, self.last)
-        elif self.start == 0:
+        elif self.kept == 0:
             check_follows(record, GENESIS)
-        elif record.sequence > self.start:
-            raise BadRecord(f"records before {record.sequence} are missing, among them record {self.start}")
+        elif record.sequence > self.kept:
+            raise BadRecord(f"records before {record.sequence} are missing, among them record {self.kept}")
         for anchor in self.anchors:
             if anchor.sequence == record.sequence and anchor.hash != record.hash:
                 raise BadRecord(
@@ -216,8 +228,8 @@ class _Look:
                 arns = tuple(str(resource["ARN"]) for resource in event.get("resources", ()))
                 self.changes.append(Change(record.sequence, str(event.get("eventName", "")), arns))
 
-    def _is_unacknowledged(self) -> bool:
-        """Every record that somebody was told of has been read."""
+    def _has_seen_acknowledged(self) -> bool:
+        """Whether every record that somebody was told of has been read."""
         reached = self.last.sequence if self.last is not None else 0
         return all(anchor.sequence <= reached for anchor in self.anchors)
 

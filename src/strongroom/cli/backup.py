@@ -1,4 +1,5 @@
-"""`strongroom backup`: a copy of the index as of one moment, and of the blobs that it names, beside a running server.
+"""`strongroom backup`: a copy of the index as of one moment, of the blobs that it names, and of the users, beside a running
+server.
 
 The blobs are held first, so that none is deleted from then on; then the index is copied, and then what that copy names.
 The copy of the index gets its name last: without it a server refuses the directory, so that half a backup is never
@@ -90,6 +91,7 @@ def make_backup(
                 show(done, total)
             copier.sync()
             size = copier.copied_bytes
+    _copy_identities(source, copy, with_key=with_keys)
     _copy_small(source.data_dir, destination, with_keys=with_keys)
     index.rename(copy.index)
     fsync_directory(os.fspath(copy.s3))
@@ -114,6 +116,16 @@ def _copy_keys(source: Paths, copy: Paths, key_ids: tuple[str, ...]) -> None:
         write_private(copy.keys / name, (source.keys / name).read_bytes())
 
 
+def _copy_identities(source: Paths, copy: Paths, *, with_key: bool) -> None:
+    """The users: rows sealed under the identity key, which goes along only where keys do."""
+    if not source.identity.is_there():
+        return
+    make_private_directory(copy.identity.directory)
+    copy_database(source.identity.database, copy.identity.database)
+    if with_key:
+        write_private(copy.identity.key, source.identity.key.read_bytes())
+
+
 def _copy_small(source: Path, destination: Path, *, with_keys: bool) -> None:
     """The settings, in which no secret can stand; with the keys also the root credentials and the private CA."""
     names = [config.FILE_NAME]
@@ -128,12 +140,18 @@ def _copy_small(source: Path, destination: Path, *, with_keys: bool) -> None:
 
 
 def _sentence(made: Backup, data_dir: Path, destination: Path) -> str:
-    lines = [f"{made.blobs:,} blobs ({made.bytes:,} bytes) and the index are in {destination}."]
+    lines = [f"{made.blobs:,} blobs ({made.bytes:,} bytes), the index and the users are in {destination}."]
     keys = " and ".join(made.store_key_ids)
     if made.has_keys:
-        lines.append(f"So are the store key {keys}, the root credentials and the CA's key: guard it as you guard them.")
+        lines.append(
+            f"So are the store key {keys}, the identity key, the root credentials and the CA's key: guard it as you"
+            " guard them."
+        )
     else:
-        lines.append(f"Without the store key {keys} nothing of it can be read. Keep a copy of that key elsewhere.")
+        lines.append(
+            f"Without the store key {keys} nothing of it can be read, and without the identity key no user. Keep copies"
+            " of both elsewhere."
+        )
     if made.failed:
         lines.append(
             f"{len(made.failed):,} blobs could not be read: `strongroom verify --data-dir {data_dir}` tells whose."

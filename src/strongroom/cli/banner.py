@@ -29,6 +29,8 @@ class Facts:
     tls: Address | None
     tls_is_private: bool
     metrics: Address | None
+    kms: Address | None
+    kms_tls: Address | None
     proof: "Proof | None"
 
 
@@ -37,6 +39,8 @@ def banner(facts: Facts) -> str:
     rows = [
         ("S3", f"http://{facts.plain}" if facts.plain else ""),
         ("S3 over TLS", f"https://{facts.tls}{trust}" if facts.tls else ""),
+        ("KMS", f"http://{facts.kms}" if facts.kms else ""),
+        ("KMS over TLS", f"https://{facts.kms_tls}{trust}" if facts.kms_tls else ""),
         ("Metrics", f"http://{facts.metrics}/metrics" if facts.metrics else ""),
         ("Data", str(facts.data_dir)),
         ("Keys", f"{facts.keys}  (keep a copy elsewhere: a lost key is lost data)"),
@@ -73,6 +77,8 @@ def client_lines(facts: Facts) -> tuple[str, ...]:
             'AWS_ACCESS_KEY_ID="$STRONGROOM_ROOT_ACCESS_KEY_ID" '
             'AWS_SECRET_ACCESS_KEY="$STRONGROOM_ROOT_SECRET_ACCESS_KEY"'
         )
+    if facts.kms is not None:
+        endpoint += f" AWS_ENDPOINT_URL_KMS=http://{facts.kms}"
     return (
         f"export {who}",
         f"export AWS_ENDPOINT_URL={endpoint} AWS_DEFAULT_REGION={facts.region}{trust}",

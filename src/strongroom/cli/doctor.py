@@ -22,6 +22,8 @@ from strongroom import config, server
 from strongroom.config import Settings
 from strongroom.edge import certificates
 from strongroom.identity import root
+from strongroom.identity.files import look_at_identities
+from strongroom.identity.records import IdentityError
 
 SOUND, PROBLEMS, COULD_NOT_RUN = 0, 1, 2
 
@@ -71,6 +73,7 @@ def examine(data_dir: Path, config_file: Path | None = None) -> Iterator[Finding
     yield _credentials(data_dir)
     if settings is not None:
         yield _store(data_dir, settings)
+        yield _users(data_dir)
     yield from _clock(data_dir)
     yield from _disk(data_dir)
     if settings is not None and settings.listen_tls is not None:
@@ -80,7 +83,7 @@ def examine(data_dir: Path, config_file: Path | None = None) -> Iterator[Finding
 def _permissions(data_dir: Path) -> Iterator[Finding]:
     """The directory, what lies in it, and the small directories with keys; blobs are behind their directory's mode."""
     looked_at = [data_dir, *sorted(data_dir.iterdir())]
-    for name in ("tls", "run", "s3", "s3/keys"):
+    for name in ("tls", "run", "audit", "identity", "kms", "s3", "s3/keys"):
         if (data_dir / name).is_dir():
             looked_at += sorted((data_dir / name).iterdir())
     good = True
@@ -149,6 +152,24 @@ def _store(data_dir: Path, settings: Settings) -> Finding:
         advice = "Put it right before the next start; docs/operations/backup.md tells how to restore."
         return Finding(check="store", verdict="problem", text=str(error), advice=advice)
     return Finding(check="store", verdict="ok", text=text)
+
+
+def _users(data_dir: Path) -> Finding:
+    """Whether every row of a user opens, and is the one that it should be."""
+    files = server.Paths(data_dir).identity
+    if not files.is_there() and not files.key.exists():
+        return Finding(check="users", verdict="ok", text="there are none yet: the first start makes room for them")
+    try:
+        survey = look_at_identities(files)
+    except (IdentityError, OSError) as error:
+        advice = "Put it right before the next start; docs/operations/users.md tells how."
+        return Finding(check="users", verdict="problem", text=str(error), advice=advice)
+    if survey.damaged:
+        text = f"the rows of these users are damaged, and their requests are refused: {', '.join(survey.damaged)}"
+        advice = "Restore identity.db from a backup, or delete each with `strongroom user delete NAME --force`."
+        return Finding(check="users", verdict="problem", text=text, advice=advice)
+    keys = [key for user in survey.users for key in user.access_keys]
+    return Finding(check="users", verdict="ok", text=f"{len(survey.users):,} users with {len(keys):,} access keys")
 
 
 def _clock(data_dir: Path) -> Iterator[Finding]:

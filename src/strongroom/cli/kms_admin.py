@@ -88,10 +88,12 @@ def rotate_root(data_dir: Path, *, passphrase_files: Mapping[str, Path], as_json
     def command() -> int:
         passphrases = {name: _text(path) for name, path in passphrase_files.items()}
         found = _request(data_dir, "GET", "/slots")["slots"]
-        wanted = [slot["name"] for slot in found if slot["kind"] == "passphrase" and not slot["openedThisStart"]]
+        wanted = [slot["name"] for slot in found if slot["kind"] == "passphrase"]
         for name in wanted:
             if name not in passphrases and sys.stdin.isatty():
-                passphrases[name] = getpass.getpass(f"Passphrase of slot {name!r} (empty: the service has it): ")
+                passphrases[name] = getpass.getpass(
+                    f"Passphrase of slot {name!r} (empty: the service was started with it): "
+                )
         given = {name: passphrase for name, passphrase in passphrases.items() if passphrase}
         with progress("Rotating the root key") as show:
             version = _rotate(data_dir, given, show)

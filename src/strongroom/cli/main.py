@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from strongroom.cli.key_commands import key_app
+from strongroom.cli.kms_commands import accept_restore, rotate_root, slot_app
 from strongroom.cli.options import ConfigFile, DataDir, Json
 from strongroom.cli.user_commands import access_key_app, user_app
 
@@ -23,6 +25,12 @@ app = typer.Typer(
 
 app.add_typer(user_app, name="user")
 app.add_typer(access_key_app, name="access-key")
+kms = typer.Typer(rich_markup_mode=None, no_args_is_help=False)
+app.add_typer(kms, name="kms")
+kms.add_typer(slot_app, name="slot")
+kms.command()(rotate_root)
+kms.command()(accept_restore)
+app.add_typer(key_app, name="key")
 
 
 @app.command()
@@ -38,16 +46,64 @@ def serve(
     listen_metrics: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Prometheus metrics; default 127.0.0.1:9002.")
     ] = None,
+    kms_listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="KMS over HTTP, loopback only; default 127.0.0.1:9001.")
+    ] = None,
+    kms_listen_tls: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="KMS over TLS; default off.")] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="Processes; default one a processor.")] = None,
 ) -> None:
-    """Start the server.
+    """Start the server: S3, and the KMS that holds its keys.
 
     An empty or missing DIR becomes a store, with keys, certificates and root credentials of its own. One server works
     on a DIR at a time.
     """
     from strongroom.cli.serve import serve as run  # noqa: PLC0415
 
-    flags = {"listen": listen, "listen_tls": listen_tls, "listen_metrics": listen_metrics, "workers": workers}
+    flags = {
+        "listen": listen,
+        "listen_tls": listen_tls,
+        "listen_metrics": listen_metrics,
+        "kms_listen": kms_listen,
+        "kms_listen_tls": kms_listen_tls,
+        "workers": workers,
+    }
+    raise typer.Exit(run(data_dir, config, flags))
+
+
+@kms.callback(invoke_without_command=True)
+def serve_kms(
+    context: typer.Context,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir", metavar="DIR", envvar="STRONGROOM_DATA_DIR", help="The directory that holds its keys."
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            "--listen", "--kms-listen", metavar="HOST:PORT", help="HTTP, loopback only; default 127.0.0.1:9001."
+        ),
+    ] = None,
+    listen_tls: Annotated[
+        str | None, typer.Option("--listen-tls", "--kms-listen-tls", metavar="HOST:PORT", help="TLS; default off.")
+    ] = None,
+    listen_metrics: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Prometheus metrics; default 127.0.0.1:9002.")
+    ] = None,
+) -> None:
+    """Start the KMS alone, without S3 (`strongroom serve` starts both).
+
+    An empty or missing DIR gets a root key and root credentials of its own. One KMS works on a DIR at a time.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if data_dir is None:
+        raise typer.BadParameter("the directory has to be named", param_hint="--data-dir")
+    from strongroom.cli.kms import serve_kms as run  # noqa: PLC0415
+
+    flags = {"kms_listen": listen, "kms_listen_tls": listen_tls, "listen_metrics": listen_metrics}
     raise typer.Exit(run(data_dir, config, flags))
 
 
@@ -126,17 +182,26 @@ def backup(
 def rotate_store_key(
     data_dir: DataDir,
     config: ConfigFile = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="kms|keyfile", help="Where the new key comes from; default: as the setting store_key_source says."
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     as_json: Json = False,
 ) -> None:
     """Bring a new store key into force and retire the old one. Works beside a running server.
+
+    With --to it moves the store: to a key that the KMS made and sealed, which has to be running at each start then, or
+    back to a key file. Change the setting store_key_source as well.
 
     Every bucket gets a fresh secret as well, so that the old key opens nothing that is written from then on. Backups
     made before still need the old key: keep a copy of it for as long as you keep them.
     """
     from strongroom.cli.rotate import rotate_store as run  # noqa: PLC0415
 
-    raise typer.Exit(run(data_dir, config, yes=yes, as_json=as_json))
+    raise typer.Exit(run(data_dir, config, to=to, yes=yes, as_json=as_json))
 
 
 @app.command(short_help="Give buckets fresh secrets.")

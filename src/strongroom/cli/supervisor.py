@@ -1,8 +1,11 @@
-"""The supervisor: it holds the data directory's lock, starts the workers, and sees to it that none outlives it.
+"""The supervisor: it holds the data directory's lock, starts the processes, and sees to it that none outlives it.
+
+Processes come in stages: one starts when all of the stage before answer, and ends before they do. After that each lives
+for itself: one that dies is started again, whatever the others do.
 
 It stays single-threaded and without an event loop, because it forks for as long as it lives; everything that needs more
 runs in a child. It waits for signals and for nothing else, all of them blocked and taken one by one (`sigtimedwait`),
-so that there is no handler and no race between looking and waiting. It knows nothing of S3. Linux only: prctl(2).
+so that there is no handler and no race between looking and waiting. It knows nothing of what runs. Linux only: prctl(2).
 """
 
 import ctypes
@@ -13,27 +16,29 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn
+
+from setproctitle import setproctitle
 
 from strongroom.observe import log
 
 LOCK_FILE: Final = "lock"
 LOCK_PATIENCE: Final = 3.0  # seconds that the workers of a server that was killed get to end
 
-# A worker says with this signal that it answers. Real-time signals queue and tell the sender's pid; ordinary ones
+# A process says with this signal that it answers. Real-time signals queue and tell the sender's pid; ordinary ones
 # merge.
 READY: Final = signal.SIGRTMIN
 SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, READY})
 
-CANNOT_START: Final = 78  # sysexits.h EX_CONFIG: a worker's word that starting it again is of no use
-_QUICK_DEATH: Final = 10.0  # seconds; a worker that lived longer is restarted at once
+CANNOT_START: Final = 78  # sysexits.h EX_CONFIG: a process's word that starting it again is of no use
+_QUICK_DEATH: Final = 10.0  # seconds; a process that lived longer is restarted at once
 _LONGEST_PAUSE: Final = 5.0
 _TICK: Final = 3600.0
-_KILL_MARGIN: Final = 2.0  # what a worker may need beyond the grace of its requests
+_KILL_MARGIN: Final = 2.0  # what a process may need beyond the grace of its requests
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
@@ -51,7 +56,7 @@ def locked_directory(data_dir: Path, *, patience: float = LOCK_PATIENCE) -> Iter
     """Hold DIR/lock (flock) for this process and every process that it forks. Raises DirectoryInUseError.
 
     The kernel lets go when the last of them ends, so nothing needs cleaning after a crash, and a new server never works
-    beside a worker of the old.
+    beside a process of the old.
     """
     descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -112,8 +117,14 @@ def accept_signals() -> None:
 
 
 def say_ready() -> None:
-    """Tell the supervisor that this worker answers."""
+    """Tell the supervisor that this process answers."""
     os.kill(os.getppid(), READY)
+
+
+def show_as(title: str) -> None:
+    """What `ps` calls this process, with its arguments or without."""
+    setproctitle(title)
+    _prctl(_PR_SET_NAME, ctypes.c_char_p(title.encode()))  # 15 characters of it
 
 
 def run_in_child(function: Callable[[], bytes]) -> bytes | None:
@@ -126,7 +137,7 @@ def run_in_child(function: Callable[[], bytes]) -> bytes | None:
         with os.fdopen(writer, "wb") as pipe:
             pipe.write(function())
 
-    pid = _fork("s3 prepare", work)
+    pid = _fork("strongroom prepare", work)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
         answer = pipe.read()
@@ -134,10 +145,22 @@ def run_in_child(function: Callable[[], bytes]) -> bytes | None:
     return answer if status == 0 else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process to keep running. `title`: what `ps` and the log call it; `number`: which one of that title. `work` runs in
+    it and returns when it shall end with code 0.
+    """
+
+    title: str
+    number: int = 0
+    work: Callable[[], None]
+
+
 @dataclass(slots=True)
 class _Slot:
-    """One worker's place. `pid` 0: none is running, one is due at `due` (monotonic seconds)."""
+    """One process's place. `pid` 0: none is running, one is due at `due` (monotonic seconds)."""
 
+    process: Process
     pid: int = 0
     started: float = 0.0
     due: float = 0.0
@@ -147,28 +170,35 @@ class _Slot:
 
 @dataclass(slots=True, kw_only=True)
 class Supervisor:
-    """`work(slot)` runs in each worker and returns when the worker shall end with code 0.
-
-    `on_ready` is called once, when every worker answers; `on_stop` before the workers are told; `on_tick` every hour
-    and on SIGHUP; `on_restart` for each worker that died.
+    """`stages`: in the order of their start. `on_stage` is called with the number of each stage before it starts, and may
+    take its time; what it raises ends the server. `on_ready` is called once, when every process answers; `on_stop` before any is
+    told; `on_tick` every hour and on SIGHUP; `on_restart` for each process that died. `shutdown_grace`: seconds that the
+    running requests of each stage get.
     """
 
-    workers: int
-    work: Callable[[int], None]
+    stages: Sequence[Sequence[Process]]
+    on_stage: Callable[[int], None]
     on_ready: Callable[[], None]
     on_stop: Callable[[], None]
     on_tick: Callable[[], None]
     on_restart: Callable[[], None]
     shutdown_grace: float
-    _slots: list[_Slot] = field(init=False)
+    _places: list[list[_Slot]] = field(init=False)  # by stage
+    _begun: int = field(init=False, default=1)  # stages that have started
+
+    @property
+    def _slots(self) -> list[_Slot]:
+        """Of the stages that have started."""
+        return [slot for stage in self._places[: self._begun] for slot in stage]
 
     def run(self) -> int:
-        """Start the workers and keep them running until SIGTERM or SIGINT; the exit code of the server."""
-        self._slots = [_Slot() for _ in range(self.workers)]
+        """Start the processes and keep them running until SIGTERM or SIGINT; the exit code of the server."""
+        self._places = [[_Slot(process) for process in stage] for stage in self.stages]
         gc.collect()
-        gc.freeze()  # the collector's marks would copy every page that the workers share
+        gc.freeze()  # the collector's marks would copy every page that the processes share
         announced = False
         next_tick = time.monotonic() + _TICK
+        self.on_stage(0)
         while True:
             self._start_due()
             received = signal.sigtimedwait(SIGNALS, self._seconds_to_wait(next_tick))
@@ -180,22 +210,33 @@ class Supervisor:
                         self._stop()
                         return 1
                 case signal.SIGHUP:
-                    self.on_tick()  # first: workers look at what it leaves
-                    self._signal_all(signal.SIGHUP)
+                    self.on_tick()  # first: the others look at what it leaves
+                    _signal(self._slots, signal.SIGHUP)
                 case _ if received is not None and received.si_signo == READY:
                     self._mark_ready(received.si_pid)
             if not announced and all(slot.is_ready for slot in self._slots):
-                announced = True
-                self.on_ready()
+                if self._begun < len(self._places):
+                    self._begin_next()
+                else:
+                    announced = True
+                    self.on_ready()
             if time.monotonic() >= next_tick:
                 next_tick = time.monotonic() + _TICK
                 self.on_tick()
 
+    def _begin_next(self) -> None:
+        try:
+            self.on_stage(self._begun)
+        except BaseException:
+            self._stop()
+            raise
+        self._begun += 1
+
     def _start_due(self) -> None:
         now = time.monotonic()
-        for number, slot in enumerate(self._slots):
+        for slot in self._slots:
             if slot.pid == 0 and slot.due <= now:
-                slot.pid = _fork(f"s3 worker {number}", lambda number=number: self.work(number))  # type: ignore[misc]
+                slot.pid = _fork(slot.process.title, slot.process.work)
                 slot.started = now
                 slot.is_ready = False
 
@@ -209,45 +250,61 @@ class Supervisor:
                 slot.is_ready = True
 
     def _reap(self) -> bool:
-        """Note the dead and when to replace them; False when a worker says that no start will succeed."""
+        """Note the dead and when to replace them; False when one said that no start will succeed."""
         for pid, status in _dead_children():
-            for number, slot in enumerate(self._slots):
+            for slot in self._slots:
                 if slot.pid == pid:
                     slot.pid = 0
                     if os.waitstatus_to_exitcode(status) == CANNOT_START:
                         return False
-                    self._plan_restart(number, slot, status)
+                    self._plan_restart(slot, status)
         return True
 
-    def _plan_restart(self, number: int, slot: _Slot, status: int) -> None:
+    def _plan_restart(self, slot: _Slot, status: int) -> None:
         now = time.monotonic()
         slot.quick_deaths = slot.quick_deaths + 1 if now - slot.started < _QUICK_DEATH else 0
         pause = 0.0 if slot.quick_deaths <= 1 else min(_LONGEST_PAUSE, 0.1 * 2.0 ** min(slot.quick_deaths, 10))
         slot.due = now + pause
         self.on_restart()
-        log.warning("A worker died and is restarted", worker=number, reason=_cause(status), seconds=pause)
+        log.warning(
+            "A process died and is restarted",
+            process=slot.process.title,
+            worker=slot.process.number,
+            reason=_cause(status),
+            seconds=pause,
+        )
 
     def _stop(self) -> int:
-        """SIGTERM to every worker, then SIGKILL to what is left; always 0: what was asked for was done."""
+        """End the stages, the last one first, so that what runs there still finds what it needs; always 0: what was asked
+        for was done.
+        """
         self.on_stop()
-        self._signal_all(signal.SIGTERM)
-        end = time.monotonic() + self.shutdown_grace + _KILL_MARGIN
-        while running := [slot for slot in self._slots if slot.pid]:
-            received = signal.sigtimedwait({signal.SIGCHLD, signal.SIGINT}, max(0.0, end - time.monotonic()))
-            if received is None or received.si_signo == signal.SIGINT:  # out of time, or Ctrl-C again
-                self._signal_all(signal.SIGKILL)
-                end = time.monotonic() + _KILL_MARGIN
-            dead = {pid for pid, _ in _dead_children()}
-            for slot in running:
-                if slot.pid in dead:
-                    slot.pid = 0
+        for stage in reversed(self._places[: self._begun]):
+            self._end(stage)
         return 0
 
-    def _signal_all(self, number: int) -> None:
-        for slot in self._slots:
-            if slot.pid:
-                with suppress(ProcessLookupError):
-                    os.kill(slot.pid, number)
+    def _end(self, stage: list[_Slot]) -> None:
+        """SIGTERM to every process of a stage, then SIGKILL to what is left."""
+        _signal(stage, signal.SIGTERM)
+        end = time.monotonic() + self.shutdown_grace + _KILL_MARGIN
+        while any(slot.pid for slot in stage):
+            received = signal.sigtimedwait({signal.SIGCHLD, signal.SIGINT}, max(0.0, end - time.monotonic()))
+            if received is None:  # out of time
+                _signal(stage, signal.SIGKILL)
+                end = time.monotonic() + _KILL_MARGIN
+            elif received.si_signo == signal.SIGINT:  # Ctrl-C again
+                _signal(self._slots, signal.SIGKILL)
+            dead = {pid for pid, _ in _dead_children()}
+            for slot in self._slots:
+                if slot.pid in dead:
+                    slot.pid = 0
+
+
+def _signal(slots: Sequence[_Slot], number: int) -> None:
+    for slot in slots:
+        if slot.pid:
+            with suppress(ProcessLookupError):
+                os.kill(slot.pid, number)
 
 
 def _dead_children() -> Iterator[tuple[int, int]]:
@@ -264,31 +321,31 @@ def _cause(status: int) -> str:
     return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
 
-def _fork(name: str, work: Callable[[], None]) -> int:
+def _fork(title: str, work: Callable[[], None]) -> int:
     """The pid of a child that does `work` and ends, and that ends with this process, however that ends."""
     sys.stdout.flush()
     sys.stderr.flush()
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _be_child(name, work, parent)
+        _be_child(title, work, parent)
     return pid
 
 
-def _be_child(name: str, work: Callable[[], None], parent: int) -> NoReturn:
+def _be_child(title: str, work: Callable[[], None], parent: int) -> NoReturn:
     code = 1
     try:
         # SIGKILL, not SIGTERM: durability does not depend on a clean end, and the lock must be free soon.
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the line above
             os._exit(1)
-        _prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()))
+        show_as(title)
         work()
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException as error:  # noqa: BLE001 - the last frame of a process
-        log.failure("A worker failed", error, reason=name)
+        log.failure("A process failed", error, process=title)
     finally:
         log.flush()
         # Not sys.exit: the supervisor's cleaning is the supervisor's, and a thread at work must not hold the process.

@@ -9,6 +9,7 @@ import configparser
 import io
 import json
 import os
+import re
 import stat
 import sys
 import time
@@ -29,6 +30,7 @@ from strongroom.identity.root import Credentials
 from strongroom.identity.users import Users, no_such_policy
 from strongroom.server import Paths
 
+_PROFILE = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")
 _PIPE_WIDTH = 200  # columns where nobody looks: nothing is folded for a program that reads lines
 
 
@@ -159,7 +161,11 @@ def create_access_key(
         text = _profiles(profile_file, profile) if profile_file else ""  # refused before a key is made
         made = await users.create_access_key(name)
         if profile_file:
-            write_private(profile_file, (text + _section(profile, made)).encode())
+            try:
+                write_private(profile_file, (text + _section(profile, made)).encode())
+            except OSError:
+                await users.delete_access_key(made.access_key_id)  # nobody will ever know its secret
+                raise
         if as_json:
             secret = {} if profile_file else {"SecretAccessKey": made.secret_access_key}
             _print_json({"UserName": name, "AccessKeyId": made.access_key_id, **secret})
@@ -214,6 +220,8 @@ def delete_access_key(data_dir: Path, config_file: Path | None, access_key_id: s
 
 def _profiles(path: Path, profile: str) -> str:
     """What stands in a credentials file, to be appended to. Raises CommandError where it is none, or has the profile."""
+    if _PROFILE.fullmatch(profile) is None:
+        raise CommandError(f"{profile!r} can't be a profile's name: use letters, digits, _ + = , . @ -")
     try:
         if stat.S_IMODE(os.stat(path).st_mode) & 0o077:
             raise CommandError(f"{path} can be used by others: run `chmod 600 {path}`")

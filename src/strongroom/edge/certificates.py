@@ -68,11 +68,11 @@ def ensure_certificates(data_dir: Path, names: Sequence[str], *, now: datetime |
     return True
 
 
-def names_to_certify(domains: Iterable[str], listen_host: str = "") -> tuple[str, ...]:
-    """What the server certificate says: this machine's names, each domain with its buckets, and the address listened
-    on if it is a certain one.
+def names_to_certify(domains: Iterable[str], *listen_hosts: str) -> tuple[str, ...]:
+    """What the server certificate says: this machine's names, each domain with its buckets, and the addresses listened
+    on where they are certain ones.
     """
-    names = ["localhost", "127.0.0.1", "::1", socket.gethostname().lower(), listen_host]
+    names = ["localhost", "127.0.0.1", "::1", socket.gethostname().lower(), *listen_hosts]
     for domain in domains:
         names += [domain, f"*.{domain}"]
     return tuple(dict.fromkeys(name for name in names if _can_be_certified(name)))

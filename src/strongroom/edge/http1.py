@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from strongroom.aws.errors import S3Error
+from strongroom.edge.unix_socket import peer_uid
 from strongroom.observe import log
 
 Message = MutableMapping[str, Any]
@@ -40,9 +41,12 @@ _IS_GONE: Final = "strongroom.is_gone"  # of a scope: has the client closed its 
 
 
 class Http1(HttpToolsProtocol):
-    """One connection. `stall_timeout`: seconds for a whole request head, and without progress of an answer."""
+    """One connection. `stall_timeout`: seconds for a whole request head, and without progress of an answer. `peers`: uids
+    that may have connected, where that can be told.
+    """
 
     stall_timeout = 30.0
+    peers: frozenset[int] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -52,6 +56,10 @@ class Http1(HttpToolsProtocol):
         self._head_bytes = 0
         self._write_timer: asyncio.TimerHandle | None = None
         self._head_timer = self.loop.call_later(self.stall_timeout, self._head_is_late)
+        if self.peers is not None and (uid := peer_uid(transport.get_extra_info("socket"))) not in self.peers:
+            log.warning("Refused a local connection", reason=f"it comes from uid {uid}")
+            self._is_refused = True
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_timer.cancel()

@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 import uvicorn
 from uvicorn.server import ServerState
@@ -26,9 +27,9 @@ class ListenError(Exception):
     """An address can't be listened on. The text is meant for people."""
 
 
-def open_socket(host: str, port: int, *, flag: str) -> socket.socket:
+def open_socket(host: str, port: int, *, flag: str, loopback_only: bool = False) -> socket.socket:
     """A listening TCP socket. `host`: an IP address or a name; `flag`: the command-line flag that the message
-    advises. Raises ListenError.
+    advises. `loopback_only`: where others could connect, nobody listens. Raises ListenError.
     """
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
@@ -39,6 +40,10 @@ def open_socket(host: str, port: int, *, flag: str) -> socket.socket:
         raise ListenError(
             f"{shown} is no address of this machine ({error.strerror}); choose another with {flag}."
         ) from None
+    if loopback_only and not ip_address(str(address[0])).is_loopback:
+        raise ListenError(
+            f"{shown} can be reached from other machines, and only TLS may be there; use {flag}-tls for it."
+        )
     listener = socket.socket(family, kind, protocol)
     try:
         # A server that ended leaves connections in TIME_WAIT; its successor may bind at once all the same.
@@ -66,11 +71,14 @@ def _why(shown: str, error: OSError, flag: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One listening socket and what answers on it; `tls` None speaks plain HTTP."""
+    """One listening socket and what answers on it; `tls` None speaks plain HTTP. `peers`: of a Unix socket, the uids whose
+    processes may connect; connections of others end at once.
+    """
 
     listener: socket.socket
     application: Application
     tls: ssl.SSLContext | None = None
+    peers: frozenset[int] | None = None
 
 
 async def serve(
@@ -88,16 +96,17 @@ async def serve(
     """
     state = ServerState()
     loop = asyncio.get_running_loop()
-    servers = [
-        await loop.create_server(
-            _connections_of(endpoint.application, state, stall_timeout),
+    servers = []
+    for endpoint in endpoints:
+        create = loop.create_unix_server if endpoint.listener.family == socket.AF_UNIX else loop.create_server
+        server = await create(
+            _connections_of(endpoint, state, stall_timeout),
             sock=endpoint.listener,
             ssl=endpoint.tls,
             ssl_handshake_timeout=None if endpoint.tls is None else TLS_HANDSHAKE_SECONDS,
             backlog=BACKLOG,
         )
-        for endpoint in endpoints
-    ]
+        servers.append(server)
     started.set()
     await stop.wait()
     for server in servers:
@@ -105,9 +114,9 @@ async def serve(
     await _drain(state, shutdown_grace)
 
 
-def _connections_of(application: Application, state: ServerState, stall_timeout: float) -> Callable[[], Http1]:
+def _connections_of(endpoint: Endpoint, state: ServerState, stall_timeout: float) -> Callable[[], Http1]:
     config = uvicorn.Config(
-        answering_before_the_body(application),
+        answering_before_the_body(endpoint.application),
         http=Http1,
         ws="none",
         lifespan="off",
@@ -124,6 +133,7 @@ def _connections_of(application: Application, state: ServerState, stall_timeout:
     def connect() -> Http1:
         connection = Http1(config=config, server_state=state, app_state={})
         connection.stall_timeout = stall_timeout
+        connection.peers = endpoint.peers
         return connection
 
     return connect

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import cast
 
 from strongroom.crypto.errors import IntegrityError
-from strongroom.database.database import Connection, Database, Unavailable, Value
+from strongroom.database.database import Connection, Database, Row, Unavailable, Value
 from strongroom.database.migrations import SchemaTooNew, SchemaTooOld, migrate, migrations_of, require_newest
 from strongroom.database.private_file import make_private_directory
-from strongroom.database.sqlite import SqliteDatabase
+from strongroom.database.sqlite import SqliteDatabase, read_once
 from strongroom.identity.keys import (
     FILE_NAME,
     IdentityKeyError,
@@ -27,8 +27,10 @@ from strongroom.identity.keys import (
 )
 from strongroom.identity.records import IdentityError
 from strongroom.identity.rows import HEAD, Sealing, seal_head
+from strongroom.identity.users import READ_HEAD, READ_USERS, Survey, surveyed
 
 DATABASE_FILE = "identity.db"
+_NAMES = "SELECT name, value FROM store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +145,22 @@ def _told(files: IdentityFiles) -> Iterator[None]:
         raise IdentityError(f"{files.database} is damaged ({error}): restore it from a backup") from error
 
 
+def look_at_identities(files: IdentityFiles) -> Survey:
+    """All users, beside running servers; nothing is changed. Raises IdentityError, whatever is in the way."""
+    with _told(files):
+        key = require_key(files)
+        if not files.is_there():
+            raise IdentityError(f"{files.database} is missing or empty: restore it from a backup")
+        sealing = _sealing_of(files, key, read_once(files.database, _NAMES))
+        return surveyed(sealing, read_once(files.database, READ_USERS), read_once(files.database, READ_HEAD))
+
+
 async def _sealing(files: IdentityFiles, database: Database) -> Sealing:
-    key = require_key(files)
-    names = dict(cast("list[tuple[str, Value]]", await database.read("SELECT name, value FROM store")))
+    return _sealing_of(files, require_key(files), await database.read(_NAMES))
+
+
+def _sealing_of(files: IdentityFiles, key: bytes, rows: list[Row]) -> Sealing:
+    names = dict(cast("list[tuple[str, Value]]", rows))
     store_id, key_id = names.get("store_id"), names.get("identity_key_id")
     if not isinstance(store_id, bytes) or not isinstance(key_id, bytes):
         raise IntegrityError(f"{files.database} is damaged: its names cannot have been written")

@@ -40,7 +40,8 @@ from strongroom.identity.rows import (
 
 T = TypeVar("T")
 
-_READ_HEAD = "SELECT value FROM store WHERE name = 'head'"
+READ_USERS = f"SELECT {USER_COLUMNS} FROM users ORDER BY lower(name)"
+READ_HEAD = "SELECT value FROM store WHERE name = 'head'"
 _NAMED = "lower(name) = lower(?)"
 _BASE32 = string.ascii_uppercase + "234567"
 _SECRET = string.ascii_letters + string.digits  # nothing that a shell, a URL or an INI file would read otherwise
@@ -67,27 +68,15 @@ class Users:
         self._now_us = now_us
 
     async def survey(self) -> Survey:
-        before, head = None, await self._database.read(_READ_HEAD)
+        before, head = None, await self._database.read(READ_HEAD)
         rows: list[Row] = []
         while head != before:  # else a change was committed between the two reads
-            rows = await self._database.read(f"SELECT {USER_COLUMNS} FROM users ORDER BY lower(name)")
-            before, head = head, await self._database.read(_READ_HEAD)
-        revisions = _opened_head(self._sealing, head)
-        users: list[User] = []
-        damaged: list[str] = []
-        for row in rows:
-            try:
-                user = open_user(self._sealing, row)
-                check_current(user, revisions)
-            except IntegrityError:
-                damaged.append(str(row[1]))
-            else:
-                users.append(user)
-        missing = sorted(revisions.keys() - {row[0] for row in rows})
-        return Survey(users=tuple(users), damaged=(*damaged, *missing))
+            rows = await self._database.read(READ_USERS)
+            before, head = head, await self._database.read(READ_HEAD)
+        return surveyed(self._sealing, rows, head)
 
     async def get(self, name: str) -> User:
-        rows = await self._database.read(f"SELECT {USER_COLUMNS}, ({_READ_HEAD}) FROM users WHERE {_NAMED}", (name,))
+        rows = await self._database.read(f"SELECT {USER_COLUMNS}, ({READ_HEAD}) FROM users WHERE {_NAMED}", (name,))
         if not rows:
             raise no_such_user(name)
         user = open_user(self._sealing, rows[0][:-1])
@@ -275,10 +264,27 @@ class Users:
         return new
 
     def _head(self, tx: Connection) -> Revisions:
-        return _opened_head(self._sealing, tx.execute(_READ_HEAD))
+        return _opened_head(self._sealing, tx.execute(READ_HEAD))
 
     def _write_head(self, tx: Connection, revisions: Revisions) -> None:
         tx.execute("UPDATE store SET value = ? WHERE name = 'head'", (seal_head(self._sealing, revisions),))
+
+
+def surveyed(sealing: Sealing, rows: list[Row], head: list[Row]) -> Survey:
+    """Of what READ_USERS and READ_HEAD give. Raises IntegrityError where nobody can be believed."""
+    revisions = _opened_head(sealing, head)
+    users: list[User] = []
+    damaged: list[str] = []
+    for row in rows:
+        try:
+            user = open_user(sealing, row)
+            check_current(user, revisions)
+        except IntegrityError:
+            damaged.append(str(row[1]))
+        else:
+            users.append(user)
+    missing = sorted(revisions.keys() - {row[0] for row in rows})
+    return Survey(users=tuple(users), damaged=(*damaged, *missing))
 
 
 def _opened_head(sealing: Sealing, rows: list[Row]) -> Revisions:

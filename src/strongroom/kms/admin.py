@@ -163,7 +163,7 @@ def _source(admin: Admin, new: NewSlot) -> Source:
                 raise SlotError(f"the key file {path} is another slot's")
             return source
         case "passphrase":
-            return Passphrase(salt=secrets.token_bytes(16))
+            return slots.new_passphrase_source()
         case "environment":
             return Environment()
         case "credential":

@@ -54,8 +54,8 @@ def application(admin: Admin) -> Application:
 
     async def answer(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         try:
-            method, path = scope["method"], unquote(scope["raw_path"].decode("ascii", "replace"))
-            match method, path.split("/")[1:]:
+            path = scope["raw_path"].decode("ascii", "replace").split("/")[1:]
+            match scope["method"], [unquote(word) for word in path]:
                 case "GET", ["slots"]:
                     await _send_json(send, 200, await list_slots(admin))
                 case "POST", ["slots"]:

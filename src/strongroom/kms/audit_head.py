@@ -20,10 +20,10 @@ _PUT = "UPDATE heads SET revision = ?, root_version = ?, sealed = ? WHERE name =
 
 
 class AuditHead(Struct, frozen=True, kw_only=True, array_like=True):
-    """The end of the audit log as the key service last knew it. `hash`: of its last record, as the log writes it."""
+    """The end of the audit log as the key service last knew it. `hash`: of its last record."""
 
     sequence: int
-    hash: str
+    hash: bytes
     state_revision: int
 
 

@@ -91,7 +91,7 @@ def _given_source(given: Given) -> Source:
     if given.credential(slots.KEY_CREDENTIAL) is not None:
         return slots.Credential()
     if given.passphrase(FIRST_SLOT) is not None:
-        return Passphrase(salt=secrets.token_bytes(16))
+        return slots.new_passphrase_source()
     return KeyFile(slots.KEY_FILE)
 
 

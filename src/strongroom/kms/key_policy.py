@@ -7,7 +7,6 @@ still be able to change it afterwards (unless they bypass that check in so many 
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 
 from strongroom.aws.kms_errors import KmsError
@@ -65,7 +64,7 @@ def check_lockout(policy: Policy, call: KmsCall, kms: Kms, key: Key, *, user_id:
 
     Raises KmsError. Not to be called where BypassPolicyLockoutSafetyCheck is true.
     """
-    later = replace(call, operation="PutKeyPolicy", input={})
+    later = KmsCall(operation="PutKeyPolicy", input={}, caller=call.caller, moment=call.moment)
     request = policy_request(later, kms, key, action="kms:PutKeyPolicy", user_id=user_id)
     decision = evaluate_resource(policy, request)
     if decision.denied_by is not None or (decision.allowed_by is None and decision.delegated_by is None):

@@ -11,7 +11,9 @@ database, is refused and never given a new root: that would be every object lost
 
 import fcntl
 import os
-from collections.abc import Callable, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -75,9 +77,18 @@ class Opened:
     warnings: tuple[str, ...]
 
 
+@contextmanager
+def told_as_damage() -> Iterator[None]:
+    """What SQLite can't read, and no waiting mends, is damage like any other. Raises IntegrityError."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise IntegrityError(f"{DATABASE_FILE} is damaged ({error}): restore it from a backup") from error
+
+
 def hold(directory: Path) -> int:
     """The lock of the one process. Raises KmsInUse; the kernel lets go of it when the process dies."""
-    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(directory / "open.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -102,9 +113,10 @@ async def opened(
             await create(given, first, may_create=may_create, now_us=now_us)
         finish(directory)
         _require_content(path)
-        migrate(path, migrations_of("kms"))
-        database = SqliteDatabase.open(path, reserve_bytes=reserve_bytes)
-        return await _authenticated(database, lock, given, first, now_us)
+        with told_as_damage():
+            migrate(path, migrations_of("kms"))
+            database = SqliteDatabase.open(path, reserve_bytes=reserve_bytes)
+            return await _authenticated(database, lock, given, first, now_us)
     except BaseException:
         if database is not None:
             await database.close()
@@ -182,7 +194,7 @@ def _open_previous(root: OpenRoot, rows: Sequence[Row], slot: Slot) -> None:
     """Check the root against its fingerprint, and open the one before where a rotation is unfinished."""
     versions = {row[0]: row for row in rows}
     current = versions.pop(root.current.version, None)
-    if current is None or current[1] != root.current.fingerprint:
+    if current is None or current[1:] != (root.current.fingerprint, None):
         raise SlotError(
             f"{slot.shown} holds root key {root.current.fingerprint.hex()} (version {root.current.version}),"
             " which is not the root key of this kms.db: one of the two is from another time; restore both from one backup"

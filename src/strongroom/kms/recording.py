@@ -83,6 +83,18 @@ def service_event(kms: Kms, name: str, key_id: str, facts: Mapping[str, Any]) ->
     )
 
 
+def administration_event(kms: Kms, name: str, details: Mapping[str, Any], *, error: str | None = None) -> Event:
+    """What somebody did to slots and root key, beside the API; `error`: why it was refused."""
+    return event.service_event(
+        name=name,
+        region=kms.region,
+        account_id=kms.account_id,
+        time_us=kms.clock().us,
+        details=details,
+        additional=None if error is None else {"errorMessage": error},
+    )
+
+
 def identity_of(kms: Kms, caller: Caller) -> dict[str, Any]:
     if caller.is_service:
         return event.service_identity("s3.amazonaws.com", account_id=kms.account_id)

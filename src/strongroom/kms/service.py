@@ -64,16 +64,17 @@ _TICK = 30.0  # seconds between two looks at what is due
 
 class Durable(Protocol):
     """What the service asks of its store (kms/store.py). `writing`: held from before changes are computed until they are
-    applied. `last_event`: the number of the newest event that was committed.
+    applied.
     """
 
     writing: asyncio.Lock
 
-    @property
-    def last_event(self) -> int: ...
-
     async def commit(self, changes: Sequence[Change], events: Sequence[Event] = ()) -> int:
         """All of it durable, or nothing. Raises Unavailable."""
+        ...
+
+    async def pending_events(self) -> list[tuple[int, Event]]:
+        """Events that are not known to be in the log, by number, in order. Raises Unavailable."""
         ...
 
     def forget_events(self, through: int) -> None:
@@ -121,7 +122,7 @@ class KeyService:
         self._threads = threads
         self._recording = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._unrecorded: list[tuple[int, Event]] = []
+        self._is_behind = True  # as far as anybody knows
         self._used: set[str] = set()
 
     async def answer(self, operation: str, input: Mapping[str, Any], caller: Caller) -> Mapping[str, Any]:
@@ -286,21 +287,28 @@ class KeyService:
         """Durable with its event, then true, then recorded. Only under the lock. Raises Unavailable, KmsError."""
         await self._store.commit(changes, [event])
         self._kms.state.apply(changes)
-        self._unrecorded.append((self._store.last_event, event))
         if trace is not None:
             trace.is_kept = True
+        await self.record_pending()
+
+    async def record_pending(self) -> None:
+        """Write the records that were committed with their changes. Raises KmsError, Unavailable."""
+        self._is_behind = True
         await self._catch_up()
 
     async def _catch_up(self) -> None:
         """Changes whose record could not be written come first: until it is, nothing is answered. Raises KmsError."""
-        if not self._unrecorded:
+        if not self._is_behind:
             return
         async with self._recording:
-            while self._unrecorded:
-                number, event = self._unrecorded[0]
-                await self._append(event)
-                self._store.forget_events(number)
-                del self._unrecorded[0]
+            self._is_behind = False
+            try:
+                for number, event in await self._store.pending_events():
+                    await self._append(event)
+                    self._store.forget_events(number)
+            except BaseException:
+                self._is_behind = True
+                raise
 
     async def _append(self, event: Event) -> None:
         try:

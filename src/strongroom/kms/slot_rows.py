@@ -47,7 +47,7 @@ def slot_of(row: Row) -> Slot:
         root_version=root_version,
         sealed=sealed,
     )
-    if slot.kind != kind:
+    if slot.kind != kind or not 0 < root_version < 2**32:
         raise IntegrityError(f"the unseal slot {name!r} was edited in kms.db")
     return slot
 

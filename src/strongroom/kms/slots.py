@@ -9,6 +9,7 @@ A slot names its key by a fingerprint, so that a wrong one is told by the slot's
 that fails. This module knows the slots' sources and seals; it knows no database.
 """
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hmac import compare_digest
@@ -258,6 +259,11 @@ def _check_parameters(source: Passphrase) -> None:
             f"Argon2id's parameters are out of bounds ({source.memory_kib} KiB, {source.iterations} iterations,"
             f" {source.lanes} lanes, salt of {len(source.salt)} bytes): permitted are 64 MiB to 1 GiB, 1 to 10, 1 to 16, 16"
         )
+
+
+def new_passphrase_source() -> Passphrase:
+    """With a salt of its own."""
+    return Passphrase(salt=secrets.token_bytes(_SALT_SIZE))
 
 
 def check_passphrase(passphrase: str) -> None:

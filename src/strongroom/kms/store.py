@@ -32,7 +32,7 @@ from strongroom.kms.commits import (
     sealed_record,
 )
 from strongroom.kms.creation import AUDIT_SECRET, First
-from strongroom.kms.opening import Opened, opened, read_record
+from strongroom.kms.opening import Opened, opened, read_record, told_as_damage
 from strongroom.kms.records import Alias, Grant, Key, LastUsage, Material, Record, identity_of
 from strongroom.kms.revisions import Name, shown
 from strongroom.kms.root import OpenRoot
@@ -126,7 +126,8 @@ class KmsStore:
         """Every record, each of them authenticated, and all of them together. Raises IntegrityError, which names the
         first record that is wrong, and Unavailable.
         """
-        rows = [sealed_record(row) for row in await self._held.database.read(SELECT_RECORDS)]
+        with told_as_damage():
+            rows = [sealed_record(row) for row in await self._held.database.read(SELECT_RECORDS)]
         self._held.ledger.revisions.compare((record.name, record.place.revision) for record in rows)
         records: list[Record] = []
         for row in rows:

@@ -38,6 +38,7 @@ class Fields(TypedDict, total=False):
     setting: str
     path: str
     count: int
+    process: str
     worker: int
     pid: int
     seconds: float

@@ -37,7 +37,7 @@ _integrity_errors = Counter(
     "strongroom_integrity_errors", "Damaged, swapped or forged data found. Any is an alarm.", registry=_REGISTRY
 )
 _deleted_blobs = Counter("strongroom_deleted_blobs", "Blobs removed after their grace.", registry=_REGISTRY)
-_worker_restarts = Counter("strongroom_worker_restarts", "Workers that died and were restarted.", registry=_REGISTRY)
+_worker_restarts = Counter("strongroom_worker_restarts", "Processes that died and were restarted.", registry=_REGISTRY)
 
 _kms_calls = Counter(
     "strongroom_kms_calls", "Calls to the key service as S3 makes them.", ["operation", "outcome"], registry=_REGISTRY

@@ -30,13 +30,15 @@ from strongroom.edge.asgi import application
 from strongroom.edge.local_client import LocalAnswer, request
 from strongroom.edge.rest_flow import Edge
 from strongroom.edge.service import FindIdentity, Service
-from strongroom.identity.files import IdentityFiles, initialise_identities, open_identity_store
+from strongroom.identity.files import initialise_identities, open_identity_store
 from strongroom.identity.policy import account_root
 from strongroom.identity.records import IdentityError
 from strongroom.identity.root import Credentials, Principal, RootUser, load_root
 from strongroom.identity.store import Identity, IdentityStore
+from strongroom.keys.aws_kms import AwsKms
+from strongroom.keys.bucket_keys import KmsBucketKeys
+from strongroom.keys.judged import JudgedKeyService, PoliciesOf
 from strongroom.keys.keyring import Keyring, primary_store_key
-from strongroom.keys.no_kms import NoBucketKeys, NoKeyService
 from strongroom.keys.rotation import (
     Rotation,
     RotationRunning,
@@ -46,7 +48,9 @@ from strongroom.keys.rotation import (
 )
 from strongroom.keys.store_keys import (
     VARIABLES,
+    GenerateSealed,
     LoadStoreKeys,
+    OpenSealed,
     StoreKeyError,
     StoreKeys,
     create_key_file,
@@ -59,49 +63,15 @@ from strongroom.s3 import cleanup
 from strongroom.s3.members import check_members
 from strongroom.s3.service import check_target, handlers, rules
 from strongroom.s3.storage import Storage
+from strongroom.server.key_service import key_endpoint, store_key_service
+from strongroom.server.paths import INDEX_FILE as INDEX_FILE
+from strongroom.server.paths import Paths as Paths
+from strongroom.server.paths import StartError as StartError
 
-INDEX_FILE = "index.db"
 _HASHING_THREADS = 2
+FILE_SOURCES = frozenset({"keyfile", "kms"})
+"""Of the store key: files in DIR/s3/keys, in clear or sealed by a key service."""
 _PROOF_SPACE = KEEP_FREE_BYTES + RESERVE_BYTES + (8 << 20)  # bytes: what a store holds back, and what the proof's takes
-
-
-class StartError(Exception):
-    """The server can't start; the text is for the person who starts it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Paths:
-    """Where things lie below the data directory."""
-
-    data_dir: Path
-
-    @property
-    def s3(self) -> Path:
-        return self.data_dir / "s3"
-
-    @property
-    def keys(self) -> Path:
-        return self.s3 / "keys"
-
-    @property
-    def index(self) -> Path:
-        return self.s3 / INDEX_FILE
-
-    @property
-    def blobs(self) -> Path:
-        return self.s3 / "blobs"
-
-    @property
-    def kms(self) -> Path:
-        return self.data_dir / "kms"
-
-    @property
-    def audit(self) -> Path:
-        return self.data_dir / "audit"
-
-    @property
-    def identity(self) -> IdentityFiles:
-        return IdentityFiles(self.data_dir / "identity")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +103,9 @@ class OpenStore:
     blobs: LocalBlobs
     load: LoadStoreKeys
     key_directory: Path | None
+    generate_sealed: GenerateSealed | None
+    store_keys: tuple[GenerateSealed, OpenSealed]
+    kms: AwsKms
 
     @property
     def rotation(self) -> Rotation:
@@ -141,31 +114,33 @@ class OpenStore:
             keyring=self.storage.keyring,
             load=self.load,
             directory=self.key_directory,
+            generate_sealed=self.generate_sealed,
         )
 
     async def close(self) -> None:
+        await self.kms.close()
         await self.database.close()
         await self.blobs.close()
         cast("ThreadPoolExecutor", self.storage.hashing).shutdown()
 
 
-def initialise(data_dir: Path, settings: Settings) -> None:
+def initialise(data_dir: Path, settings: Settings, *, home: Path | None = None) -> None:
     """Make the store in `data_dir` where there is none, and finish what a rotation left undone. Raises StartError.
 
-    A key is made only with a new index; an index without its key is refused, never given a new one.
+    A key is made only with a new index or with a new store of users; one without its key is refused, never given a new
+    one. `home`: see `Paths`.
     """
-    paths = Paths(data_dir)
+    paths = Paths(data_dir, home)
     try:
         for directory in (data_dir, paths.s3, paths.keys):
             make_private_directory(directory)
         if not paths.index.exists() or paths.index.stat().st_size == 0:
             _refuse_blobs(paths, "is missing or empty")
+        if home is None:
+            asyncio.run(initialise_identities(paths.identity))
         migrate(paths.index, migrations_of("index"))
         asyncio.run(_initialise(paths, settings))
-        asyncio.run(initialise_identities(paths.identity))
-    except IdentityError as error:
-        raise StartError(f"The users in {data_dir} can't be read: {error}") from error
-    except (StoreKeyError, SchemaTooNew, IntegrityError) as error:
+    except (StoreKeyError, IdentityError, SchemaTooNew, IntegrityError) as error:
         raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
     except Unavailable as error:
         raise StartError(
@@ -201,11 +176,13 @@ async def _initialise(paths: Paths, settings: Settings) -> None:
     try:
         if not await database.read("SELECT 1 FROM store WHERE name = 'store_id'"):
             _refuse_blobs(paths, "is the index of no store")
-            primary = next(iter(_loader(paths, settings)()), None) or create_key_file(paths.keys)
+            primary = next(iter(_loader(paths, settings)()), None) or create_key_file(
+                paths.keys, generate_new_keys(paths, settings)
+            )
             await database.transact(partial(_insert_store, primary=primary))
     finally:
         await database.close()
-    store = await open_store(paths.data_dir, settings)
+    store = await open_store(paths.data_dir, settings, home=paths.home)
     try:
         if store.key_directory is None:
             await record_given_keys(store.rotation)
@@ -227,17 +204,22 @@ def _insert_store(tx: Connection, *, primary: bytes) -> None:
 def _loader(paths: Paths, settings: Settings) -> LoadStoreKeys:
     """Raises StartError for a key that would not be used: whoever gives one believes that none lies on the disk."""
     match settings.store_key_source:
-        case "keyfile":
+        case "keyfile" | "kms":
             if os.environ.get(VARIABLES[0]):
                 raise StartError(
-                    f"{VARIABLES[0]} is set, but the setting store_key_source is 'keyfile':"
+                    f"{VARIABLES[0]} is set, but the setting store_key_source is {settings.store_key_source!r}:"
                     " set STRONGROOM_STORE_KEY_SOURCE=environment to use that key, or unset it."
                 )
-            return partial(load_key_files, paths.keys)
+            return partial(load_key_files, paths.keys, store_key_service(settings, paths)[1])
         case "environment":
             return partial(load_environment, os.environ)
         case "credential":
             return partial(load_credentials, os.environ)
+
+
+def generate_new_keys(paths: Paths, settings: Settings) -> GenerateSealed | None:
+    """What makes new store keys; None where they are key files in clear."""
+    return store_key_service(settings, paths)[0] if settings.store_key_source == "kms" else None
 
 
 async def _require_primary_key(database: SqliteDatabase, load: LoadStoreKeys, where: str) -> None:
@@ -261,15 +243,19 @@ def _require_key(primary: bytes, keys: StoreKeys, where: str) -> None:
 
 
 def _where_keys_come_from(paths: Paths, settings: Settings) -> str:
-    if settings.store_key_source == "keyfile":
+    if settings.store_key_source in FILE_SOURCES:
         return f"Put the key file back into {paths.keys} from a backup."
     return f"The setting store_key_source is {settings.store_key_source!r}: give it that key again."
 
 
-async def open_store(data_dir: Path, settings: Settings) -> OpenStore:
-    """Open an initialised store. Raises StartError."""
-    paths = Paths(data_dir)
-    load = _loader(paths, settings)
+async def open_store(
+    data_dir: Path, settings: Settings, *, policies_of: PoliciesOf | None = None, home: Path | None = None
+) -> OpenStore:
+    """Open an initialised store. `policies_of`: of the people for whom keys will be asked; `home`: see `Paths`. Raises
+    StartError.
+    """
+    paths = Paths(data_dir, home)
+    load, endpoint = _loader(paths, settings), key_endpoint(settings, paths)
     if not paths.index.exists():
         raise StartError(f"{paths.index} does not exist: there is no store in {data_dir}")
     try:
@@ -289,21 +275,37 @@ async def open_store(data_dir: Path, settings: Settings) -> OpenStore:
     except (StoreKeyError, IntegrityError, Unavailable) as error:
         await database.close()
         raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
-    blobs = LocalBlobs(paths.blobs)
+    blobs, kms = LocalBlobs(paths.blobs), AwsKms(endpoint)
+    provider = _provider(settings, kms, policies_of)
     storage = Storage(
         database=database,
         blobs=blobs,
         keyring=keyring,
-        kms=NoKeyService(),
-        bucket_keys=NoBucketKeys(),
+        kms=provider,
+        bucket_keys=KmsBucketKeys(database, keyring, provider, now_us=_now_us, window=settings.bucket_key_window),
         hashing=ThreadPoolExecutor(_HASHING_THREADS, thread_name_prefix="hashing"),
         now_us=_now_us,
         region=settings.region,
         deletion_grace=settings.deletion_grace,
         blocks_sse_c=settings.blocks_sse_c_by_default,
     )
-    directory = paths.keys if settings.store_key_source == "keyfile" else None
-    return OpenStore(storage=storage, database=database, blobs=blobs, load=load, key_directory=directory)
+    return OpenStore(
+        storage=storage,
+        database=database,
+        blobs=blobs,
+        load=load,
+        key_directory=paths.keys if settings.store_key_source in FILE_SOURCES else None,
+        generate_sealed=generate_new_keys(paths, settings),
+        store_keys=store_key_service(settings, paths),
+        kms=kms,
+    )
+
+
+def _provider(settings: Settings, kms: AwsKms, policies_of: PoliciesOf | None) -> AwsKms | JudgedKeyService:
+    """Amazon's key service judges this server, and leaves the people to us."""
+    if settings.kms_endpoint == "own" or policies_of is None:
+        return kms
+    return JudgedKeyService(kms, policies_of=policies_of, region=settings.region)
 
 
 def look_at_store(data_dir: Path, settings: Settings) -> str:
@@ -319,7 +321,7 @@ def look_at_store(data_dir: Path, settings: Settings) -> str:
         if not rows:
             return "its first start did not end: the next one goes on"
         primary = cast("bytes", rows[0][0])
-        if settings.store_key_source != "keyfile":
+        if settings.store_key_source not in FILE_SOURCES:
             return (
                 f"its store key {primary.hex()} comes from {settings.store_key_source!r}, which is not looked at here"
             )
@@ -335,7 +337,7 @@ async def build(settings: Settings, data_dir: Path) -> Application:
     """What one worker serves. Raises StartError."""
     root = load_root(data_dir, os.environ, settings.account_id)
     identities, identity_database = await open_identities(data_dir, root)
-    store = await open_store(data_dir, settings)
+    store = await open_store(data_dir, settings, policies_of=identities.policies_of)
 
     async def close() -> None:
         await store.close()
@@ -404,16 +406,16 @@ def prove(settings: Settings, data_dir: Path) -> Proof | None:
     try:
         make_private_directory(directory)
         make_private_directory(directory / "s3")
-        if settings.store_key_source == "keyfile":
+        if settings.store_key_source in FILE_SOURCES:
             shutil.copytree(Paths(data_dir).keys, Paths(directory).keys)
-        initialise(directory, settings)
-        size, stored = asyncio.run(_prove(settings, directory))
+        initialise(directory, settings, home=data_dir)
+        size, stored = asyncio.run(_prove(settings, directory, data_dir))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     return Proof(object_bytes=size, stored_bytes=stored, seconds=time.perf_counter() - started)
 
 
-async def _prove(settings: Settings, directory: Path) -> tuple[int, int]:
+async def _prove(settings: Settings, directory: Path, home: Path) -> tuple[int, int]:
     """Bytes of the object, and of its blob."""
     marker = secrets.token_hex(32)
     content = (marker * 64).encode()
@@ -423,7 +425,7 @@ async def _prove(settings: Settings, directory: Path) -> tuple[int, int]:
         user_id=settings.account_id,
         is_root=True,
     )
-    store = await open_store(directory, settings)
+    store = await open_store(directory, settings, home=home)
     try:
         send = partial(
             request,

@@ -28,22 +28,26 @@ from strongroom.database.sqlite import SqliteDatabase
 from strongroom.edge.asgi import application
 from strongroom.edge.http1 import Application
 from strongroom.edge.json_flow import JsonService, Refusal
-from strongroom.identity.files import require_key
+from strongroom.identity.files import initialise_identities, require_key
 from strongroom.identity.keys import SERVICE_ACCESS_KEY_ID, service_credentials
+from strongroom.identity.records import IdentityError
 from strongroom.identity.root import Principal, load_root
 from strongroom.identity.store import Identity, IdentityStore
 from strongroom.kms import clock
+from strongroom.kms.admin import Admin
+from strongroom.kms.admin_asgi import application as admin_application
 from strongroom.kms.audit_head import AuditHead
 from strongroom.kms.call import Kms
 from strongroom.kms.clock import Moment
 from strongroom.kms.creation import KmsStoreError
-from strongroom.kms.recording import refusal_event
+from strongroom.kms.recording import administration_event, refusal_event
 from strongroom.kms.service import KeyService
 from strongroom.kms.slots import SlotError
 from strongroom.kms.state import State
 from strongroom.kms.store import KmsStore
 from strongroom.observe import log as server_log
-from strongroom.server import Paths, StartError, open_identities
+from strongroom.server import open_identities
+from strongroom.server.paths import Paths, StartError
 
 _THREADS = 2  # for RSA keys
 _LOG_NAME = "strongroom-kms"
@@ -82,6 +86,10 @@ async def open_key_service(
     """The key service in `data_dir`, made where there is none. Raises StartError."""
     paths = Paths(data_dir)
     root_user = load_root(data_dir, os.environ, settings.account_id)
+    try:
+        await initialise_identities(paths.identity)
+    except IdentityError as error:
+        raise StartError(f"The users in {data_dir} can't be read: {error}") from error
     identities, identity_database = await open_identities(data_dir, root_user)
     try:
         make_private_directory(paths.kms)
@@ -138,7 +146,8 @@ async def _opened(
             principal_exists=identities.principal_exists,
             clock=now,
         )
-        record = await AuditLog.open(
+        open_log = partial(
+            AuditLog.open,
             paths.audit,
             head=_head(store.audit_head()),
             keep_head=partial(_keep_head, store),
@@ -146,8 +155,8 @@ async def _opened(
             state_revision=lambda: store.state_revision,
             region=settings.region,
             account_id=settings.account_id,
-            accepted=accepts_restore,
         )
+        record = await (_accepting(kms, store, open_log) if accepts_restore else open_log())
     except (AuditLogCut, StateRolledBack) as error:
         raise StartError(
             f"{error} If you have put an older copy back on purpose: strongroom kms accept-restore --data-dir"
@@ -165,6 +174,27 @@ async def _opened(
     return kms, record
 
 
+async def _accepting(kms: Kms, store: KmsStore, open_log: Callable[..., Awaitable[AuditLog]]) -> AuditLog:
+    """The log, in spite of what is wrong with it. What the store has missed is made good first: were this cut short after
+    the log had accepted it, the next start would find nothing amiss, and keys that were changed in force as before.
+    """
+    try:
+        return await open_log()
+    except StateRolledBack as rolled_back:
+        changed = {arn.rpartition("/")[2] for change in rolled_back.changes for arn in change.key_arns}
+        details = {"changedKeys": sorted(changed), "stateRevision": rolled_back.state_revision}
+        changes = await store.accept_restore(
+            changed,
+            after_revision=rolled_back.state_revision,
+            events=[administration_event(kms, "AcceptRestore", details)],
+        )
+        kms.state.apply(changes)
+        server_log.warning("An older copy of kms.db was accepted", reason=str(rolled_back), count=len(changes))
+    except AuditLogCut:
+        pass
+    return await open_log(accepted=True)
+
+
 async def _write_what_waits(store: KmsStore, record: AuditLog) -> None:
     """Events of changes that were made durable before a crash, and whose record was not."""
     for number, event in await store.pending_events():
@@ -174,13 +204,11 @@ async def _write_what_waits(store: KmsStore, record: AuditLog) -> None:
 
 
 def _head(kept: AuditHead | None) -> Head | None:
-    return None if kept is None else Head(kept.sequence, bytes.fromhex(kept.hash), kept.state_revision)
+    return None if kept is None else Head(kept.sequence, kept.hash, kept.state_revision)
 
 
 async def _keep_head(store: KmsStore, head: Head) -> None:
-    await store.keep_audit_head(
-        AuditHead(sequence=head.sequence, hash=head.hash.hex(), state_revision=head.state_revision)
-    )
+    await store.keep_audit_head(AuditHead(sequence=head.sequence, hash=head.hash, state_revision=head.state_revision))
 
 
 def _service_identity(paths: Paths, account_id: str) -> Identity:
@@ -192,17 +220,57 @@ def _service_identity(paths: Paths, account_id: str) -> Identity:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedRestore:
+    """`found`: what had been wrong, in words. `disabled`: ids of keys that came back disabled. `lost`: of keys that this
+    copy does not have.
+    """
+
+    found: str
+    disabled: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+async def accept_restore(
+    settings: Settings, data_dir: Path, *, ask_passphrase: AskPassphrase | None = None
+) -> AcceptedRestore | None:
+    """Let the key service start again on an older copy, or on a log that was cut; None where nothing is wrong. Raises
+    StartError.
+    """
+    try:
+        opened = await open_key_service(settings, data_dir, ask_passphrase=ask_passphrase)
+    except StartError as error:
+        found = error.__cause__
+        if not isinstance(found, (StateRolledBack, AuditLogCut)):
+            raise
+    else:
+        await opened.close()
+        return None
+    opened = await open_key_service(settings, data_dir, ask_passphrase=ask_passphrase, accepts_restore=True)
+    try:
+        changed = {arn.rpartition("/")[2] for change in getattr(found, "changes", ()) for arn in change.key_arns}
+        keys = opened.kms.state.keys
+        return AcceptedRestore(
+            found=str(found),
+            disabled=tuple(sorted(key_id for key_id in changed if key_id in keys and not keys[key_id].enabled)),
+            lost=tuple(sorted(key_id for key_id in changed if key_id not in keys)),
+        )
+    finally:
+        await opened.close()
+
+
 # --- what is served
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KmsApplication:
-    """`asgi`: for clients of AWS KMS. `internal`: for S3, on the Unix socket. `admin`: for the commands of who runs it.
+    """`asgi`: for clients of AWS KMS. `internal_asgi`: for S3. `admin_asgi`: for the commands that tend slots and root.
     `maintain` never returns.
     """
 
     asgi: Application
-    internal: Application
+    internal_asgi: Application
+    admin_asgi: Application
     maintain: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
 
@@ -218,9 +286,21 @@ async def build_kms(
 
     return KmsApplication(
         asgi=application(_json_service(settings, opened, internal=False)),
-        internal=application(_json_service(settings, opened, internal=True)),
+        internal_asgi=application(_json_service(settings, opened, internal=True)),
+        admin_asgi=admin_application(_admin(opened)),
         maintain=maintain,
         close=opened.close,
+    )
+
+
+def _admin(opened: OpenKeyService) -> Admin:
+    return Admin(
+        store=opened.store,
+        environ=os.environ,
+        now_us=lambda: opened.kms.clock().us,
+        apply=opened.kms.state.apply,
+        make_event=partial(administration_event, opened.kms),
+        recorded=opened.service.record_pending,
     )
 
 

@@ -1,4 +1,4 @@
-"""`strongroom`, with an application that shows what the processes around it do. Started by the tests as a program."""
+"""`strongroom`, with applications that show what the processes around them do. Started by the tests as a program."""
 
 import asyncio
 import ctypes
@@ -6,7 +6,9 @@ import os
 import sys
 import types
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,12 @@ class Application:
             await asyncio.sleep(float(scope["query_string"]))
             await send({"type": "http.response.body", "body": b"ow"})
             return
+        if path == b"/ask-kms":  # in a while: is the key service still there?
+            await asyncio.sleep(float(scope["query_string"]))
+            body = await ask_kms(self._data_dir)
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
+            await send({"type": "http.response.body", "body": body})
+            return
         body = str(os.getpid() if path != b"/dumpable" else ctypes.CDLL(None).prctl(3)).encode()
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -52,6 +60,82 @@ class Application:
 
     async def close(self) -> None:
         (self._data_dir / f"closed.{os.getpid()}").touch()
+
+
+async def ask_kms(data_dir: Path) -> bytes:
+    directory = os.open(data_dir / "run", os.O_PATH)
+    try:
+        reader, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{directory}/kms.sock")
+        writer.write(b"GET /-/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+    except OSError as error:
+        return repr(error).encode()
+    finally:
+        os.close(directory)
+    return answer.rpartition(b"\r\n")[2] or answer
+
+
+@dataclass(frozen=True)
+class KmsApplication:
+    asgi: Any
+    internal_asgi: Any
+    admin_asgi: Any
+    maintain: Any
+    close: Any
+
+
+async def build_kms(settings, data_dir: Path) -> KmsApplication:
+    """A key service that knows GenerateRandom. It waits for the file `kms-go` where there is `kms-wait`."""
+    from strongroom.aws.kms_errors import KmsError
+    from strongroom.aws.kms_model import load_kms_model
+    from strongroom.edge.asgi import application
+    from strongroom.edge.json_flow import JsonService
+    from strongroom.identity.root import load_root
+    from strongroom.identity.store import Identity
+
+    if (data_dir / "refuse-kms").exists():
+        raise StartError("the root key is another one")
+    while (data_dir / "kms-wait").exists() and not (data_dir / "kms-go").exists():  # noqa: ASYNC110 - files tell nobody
+        await asyncio.sleep(0.01)
+    root = load_root(data_dir, os.environ, settings.account_id)
+    identity = Identity(credentials=root.credentials, principal=root.principal, user_id="root", is_root=True)
+
+    async def answer(operation, given, caller):
+        if operation != "GenerateRandom":
+            raise KmsError("UnsupportedOperationException")
+        return {"Plaintext": os.urandom(given["NumberOfBytes"])}
+
+    async def nothing(*_arguments):
+        return True
+
+    async def close():
+        (data_dir / "kms-closed").touch()
+
+    def service(*, internal: bool) -> Any:
+        return application(
+            JsonService(
+                name="kms",
+                model=load_kms_model(),
+                answer=answer,
+                refused=nothing,
+                find_identity={root.credentials.access_key_id: identity}.get,
+                region=settings.region,
+                internal=internal,
+                service_access_key_id="strongroom-s3",
+                stall_timeout=settings.stall_timeout,
+                ready=nothing,
+                now=lambda: datetime.now(UTC),
+            )
+        )
+
+    return KmsApplication(
+        asgi=service(internal=False),
+        internal_asgi=service(internal=True),
+        admin_asgi=service(internal=True),
+        maintain=asyncio.Event().wait,
+        close=close,
+    )
 
 
 async def build(settings, data_dir: Path) -> Application:
@@ -78,7 +162,9 @@ if __name__ == "__main__":
         Paths=Paths,
         Proof=Proof,
         StartError=StartError,
+        KmsApplication=KmsApplication,
         build=build,
+        build_kms=build_kms,
         initialise=initialise,
         prove=prove,
     )

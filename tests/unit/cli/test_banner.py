@@ -22,6 +22,8 @@ FACTS = Facts(
     tls=Address("::", 9443),
     tls_is_private=True,
     metrics=None,
+    kms=Address("127.0.0.1", 9001),
+    kms_tls=Address("192.0.2.7", 9444),
     proof=Proof(object_bytes=100_000, stored_bytes=100_168, seconds=0.0123),
 )
 
@@ -32,6 +34,8 @@ def test_it_says_where_everything_is_and_that_encryption_was_proved() -> None:
     assert "https://[::]:9443  (clients trust /srv/my data/ca.pem)" in told
     assert "100,000 bytes were stored and all 100,168 bytes on disk are ciphertext (12 ms)" in told
     assert "a lost key is lost data" in told
+    assert "KMS          http://127.0.0.1:9001\n" in told
+    assert "KMS over TLS https://192.0.2.7:9444  (clients trust /srv/my data/ca.pem)" in told
     assert "Metrics" not in told
     assert told.rstrip().endswith(client_lines(FACTS)[-1])
 
@@ -58,6 +62,7 @@ def test_the_lines_set_up_a_client() -> None:
     assert told["AWS_SHARED_CREDENTIALS_FILE"] == "/srv/my data/credentials"
     assert told["AWS_PROFILE"] == "strongroom"
     assert told["AWS_ENDPOINT_URL"] == "http://127.0.0.1:9000"
+    assert told["AWS_ENDPOINT_URL_KMS"] == "http://127.0.0.1:9001"
     assert told["AWS_DEFAULT_REGION"] == "us-east-1"
     assert "AWS_CA_BUNDLE" not in told
 
@@ -89,6 +94,7 @@ def test_the_lines_work_when_they_are_pasted(tmp_path) -> None:
     clients = Path(__file__).parents[3] / ".testenv/bin"
     program = [Path(sys.executable).with_name("strongroom"), "serve", "--data-dir", tmp_path / "my data"]
     ports = ["--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0", "--listen-metrics", "off", "--workers", "1"]
+    ports += ["--kms-listen", "127.0.0.1:0"]
     with subprocess.Popen([*program, *ports], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         try:
             assert server.stdout is not None

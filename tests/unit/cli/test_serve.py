@@ -18,8 +18,13 @@ from typing import Any
 
 import pytest
 
+from tests.harness import children
+
 STUB = Path(__file__).with_name("stub_server.py")
-ANYWHERE = ("--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0", "--listen-metrics", "127.0.0.1:0")
+ANYWHERE = (
+    *("--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0", "--listen-metrics", "127.0.0.1:0"),
+    *("--kms-listen", "127.0.0.1:0"),
+)
 
 
 class Server:
@@ -46,6 +51,7 @@ class Server:
         self.port = self._port(r"S3 +http")
         self.tls_port = self._port(r"TLS +https")
         self.metrics_port = self._port(r"Metrics +http")
+        self.kms_port = self._port(r"KMS +http")
 
     def _port(self, pattern: str) -> int:
         found = re.search(pattern + r"://127\.0\.0\.1:(\d+)", self.banner)
@@ -61,8 +67,11 @@ class Server:
             return connection.getresponse().read()
 
     def workers(self) -> set[int]:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return {int(pid) for pid in children.split()}
+        return {pid for pid, name in children(self.process.pid).items() if name == "strongroom s3"}
+
+    def kms(self) -> int:
+        (pid,) = [pid for pid, name in children(self.process.pid).items() if name == "strongroom kms"]
+        return pid
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -193,6 +202,7 @@ def test_a_stop_is_clean(data_dir, number) -> None:
         assert running.wait() == 0
         assert not any(is_alive(pid) for pid in workers)
         assert {path.name for path in data_dir.glob("closed.*")} == {f"closed.{pid}" for pid in workers}
+        assert (data_dir / "kms-closed").exists()
         assert running.log() == ""
 
 
@@ -261,8 +271,7 @@ def test_a_worker_that_dies_is_restarted_and_the_rest_goes_on(data_dir) -> None:
         running.signal(signal.SIGTERM)
         assert running.wait() == 0
         log = running.log()
-        assert "A worker died and is restarted" in log
-        assert 'reason="exit code 7"' in log
+        assert 'A process died and is restarted reason="exit code 7" process="strongroom s3" worker=' in log
 
 
 def test_one_worker_does_the_maintenance_and_its_successor_takes_over(data_dir) -> None:
@@ -365,16 +374,18 @@ def test_a_bad_certificate_of_the_operator_ends_the_start(data_dir, tmp_path) ->
 def test_memory_is_nobodys_to_read(data_dir) -> None:
     """No core dumps, and no debugger of the same user (PR_GET_DUMPABLE)."""
     with server(data_dir, "--workers", "1") as running:
-        for pid in (running.process.pid, *running.workers()):
+        for pid in (running.process.pid, running.kms(), *running.workers()):
             limits = Path(f"/proc/{pid}/limits").read_text()
             assert re.search(r"Max core file size +0 +0 ", limits)
         assert running.get("/dumpable") == b"0"
 
 
-def test_processes_have_names(data_dir) -> None:
-    with server(data_dir, "--workers", "1") as running:
-        (worker,) = running.workers()
-        assert Path(f"/proc/{worker}/comm").read_text() == "s3 worker 0\n"
+def test_ps_shows_each_process_as_what_it_is(data_dir) -> None:
+    with server(data_dir, "--workers", "2") as running:
+        pids = [str(pid) for pid in (running.process.pid, *children(running.process.pid))]
+        told = subprocess.run(["ps", "-o", "args=", "-p", ",".join(pids)], capture_output=True, text=True, check=True)
+        shown = sorted(line.rstrip() for line in told.stdout.splitlines())
+        assert shown == ["strongroom kms", "strongroom s3", "strongroom s3", "strongroom serve"]
 
 
 def test_sighup_serves_a_renewed_certificate(data_dir) -> None:

@@ -51,7 +51,9 @@ def test_verify_of_a_sound_store(sound) -> None:
     done = run("verify", "--data-dir", sound)
     assert (done.returncode, done.stderr) == (0, "")  # the progress bar is for terminals
     (line,) = done.stdout.splitlines()
-    assert line.startswith("Sound. As they should be: 2 buckets, 8 versions, 1 delete markers, 3 uploads;")
+    assert line.startswith(
+        "Sound. As they should be: 2 buckets, 0 bucket keys, 8 versions, 1 delete markers, 3 uploads;"
+    )
     assert "4 of SSE-C and SSE-KMS (140,000 bytes) checked without their keys" in line
     summary = json.loads(run("verify", "--data-dir", sound, "--json").stdout)
     assert (summary["type"], summary["damages"], summary["blobs_without_key"]) == ("summary", 0, 4)
@@ -165,7 +167,7 @@ def test_a_backup_without_keys_names_the_key_and_serves_once_it_is_there(data_di
     assert sorted(path.name for path in copy.iterdir()) == ["s3", "strongroom.toml"]
     assert list(Paths(copy).keys.iterdir()) == []
     assert sorted(path.name for path in Paths(copy).s3.iterdir()) == ["blobs", "index.db", "keys"]
-    refused = run("serve", "--data-dir", copy, "--listen", "127.0.0.1:0", "--listen-tls", "off")
+    refused = run("serve", "--data-dir", copy, "--listen", "127.0.0.1:0", "--listen-tls", "off", "--kms-listen", "off")
     assert refused.returncode == 1
     assert f"its store key is {key.stem}" in refused.stderr
     shutil.copy2(key, Paths(copy).keys)
@@ -235,7 +237,7 @@ def test_half_a_backup_is_not_taken_for_a_whole_one(data_dir, tmp_path) -> None:
     copy = tmp_path / "copy"
     run("backup", "--data-dir", data_dir, copy, "--with-keys")
     Paths(copy).index.rename(Paths(copy).index.with_suffix(".incomplete"))
-    done = run("serve", "--data-dir", copy, "--listen", "127.0.0.1:0", "--listen-tls", "off")
+    done = run("serve", "--data-dir", copy, "--listen", "127.0.0.1:0", "--listen-tls", "off", "--kms-listen", "off")
     assert done.returncode == 1
     assert "is missing" in done.stderr
     assert run("verify", "--data-dir", copy).returncode == 2

@@ -71,6 +71,17 @@ VALUES = {
             "layer": (1, KeyMismatch),
         },
     ),
+    "object key, bucket key": Value(
+        seal=sealing.seal_object_key_bucket_key,
+        open=sealing.open_object_key_bucket_key,
+        place={"bucket_id": BUCKET, "object_id": OBJECT, "bucket_key_id": KEY_ID},
+        size=1 + 16 + 104,
+        changes={
+            "bucket_id": (OTHER_ID, KeyMismatch),
+            "object_id": (OTHER_ID, KeyMismatch),
+            "bucket_key_id": (OTHER_ID, IntegrityError),
+        },
+    ),
     "object key, SSE-C": Value(
         seal=sealing.seal_object_key_sse_c,
         open=sealing.open_object_key_sse_c,
@@ -134,6 +145,7 @@ def test_every_field_of_every_place_has_its_negative_test() -> None:
         pytest.param(VALUES["bucket secret"], "version", slice(1, 5), id="bucket secret-version"),
         pytest.param(VALUES["bucket secret"], "store_key_id", slice(5, 21), id="bucket secret-store_key_id"),
         pytest.param(VALUES["object key"], "version", slice(1, 5), id="object key-version"),
+        pytest.param(VALUES["object key, bucket key"], "bucket_key_id", slice(1, 17), id="object key-bucket_key_id"),
     ],
 )
 def test_name_in_front__is_also_bound_by_the_context(value: Value, name: str, at: slice) -> None:

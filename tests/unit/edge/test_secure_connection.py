@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.aws.http import Headers
-from strongroom.edge.secure_connection import is_secure
+from strongroom.edge.secure_connection import client_address, is_secure
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"), ip_network("127.0.0.9/32"))
 LOOPBACK = ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"]
@@ -125,3 +125,26 @@ def test_a_client_cannot_speak_for_the_proxy(client):
 def test_a_long_header_is_read_in_linear_time():
     for value in ("a" * 20_000, " " * 20_000, 'a="' + "\\" * 20_000, "a=b," * 5_000 + '"'):
         assert not secure("10.1.2.3", ("Forwarded", value))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded_for", "trusted", "told"),
+    [
+        ("192.0.2.9", None, [], "192.0.2.9"),
+        ("192.0.2.9", "198.51.100.1", [], "192.0.2.9"),
+        ("192.0.2.9", "198.51.100.1", ["10.0.0.0/8"], "192.0.2.9"),
+        ("10.0.0.1", None, ["10.0.0.0/8"], "10.0.0.1"),
+        ("10.0.0.1", "198.51.100.1", ["10.0.0.0/8"], "198.51.100.1"),
+        ("10.0.0.1", "203.0.113.5, 198.51.100.1", ["10.0.0.0/8"], "198.51.100.1"),
+        ("10.0.0.1", "203.0.113.5, 198.51.100.1, 10.0.0.2", ["10.0.0.0/8"], "198.51.100.1"),
+        ("10.0.0.1", "10.0.0.3,10.0.0.2", ["10.0.0.0/8"], "10.0.0.3"),
+        ("10.0.0.1", "2001:db8::1", ["10.0.0.0/8"], "2001:db8::1"),
+        ("10.0.0.1", "198.51.100.1, unknown", ["10.0.0.0/8"], ""),
+        ("10.0.0.1", "", ["10.0.0.0/8"], ""),
+        ("::ffff:10.0.0.1", "198.51.100.1", ["10.0.0.0/8"], "198.51.100.1"),
+    ],
+)
+def test_only_a_trusted_proxy_names_the_client(peer, forwarded_for, trusted, told) -> None:
+    """rustfs GHSA-fc6g-2gcp-2qrq: the source address came from a header that anybody could send."""
+    headers = Headers.of([] if forwarded_for is None else [("x-forwarded-for", forwarded_for)])
+    assert client_address(peer, headers, [ip_network(each) for each in trusted]) == told

@@ -9,6 +9,7 @@ from strongroom.identity.root import Principal
 from strongroom.kms.call import Kms, KmsCall
 from strongroom.kms.records import Grant, GrantConstraints, Key
 from strongroom.kms.state import State
+from tests.kms_values import moment
 
 ACCOUNT = "123456789012"
 OTHER_ACCOUNT = "999999999999"
@@ -86,7 +87,14 @@ class NoRoot:
 
 
 def kms(*records: Any) -> Kms:
-    return Kms(region="us-east-1", account_id=ACCOUNT, state=State(records), root=NoRoot(), now_us=lambda: NOW_US)
+    return Kms(
+        region="us-east-1",
+        account_id=ACCOUNT,
+        state=State(records),
+        root=NoRoot(),
+        principal_exists=lambda _: True,
+        clock=lambda: moment(NOW_US),
+    )
 
 
 def call(
@@ -102,7 +110,7 @@ def call(
     return KmsCall(
         operation=operation,
         input=parameters,
-        now_us=NOW_US,
+        moment=moment(NOW_US),
         caller=Caller(
             requester=Requester(
                 principal=Principal(account_id=arn.split(":")[4], arn=arn),

@@ -1,0 +1,117 @@
+"""A key service that judges this server and not the person: so the person is judged here, by their own identity policies.
+
+Amazon's KMS sees one credential, whoever asked S3. A person may use a key through it only where an identity policy of
+theirs allows the KMS action on that key; the default is to deny. Which key an alias names is known when the service has
+answered, so what it made is looked at then, and dropped where it may not be had.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from strongroom.identity.policy import Policy, Request, account_root, evaluate_identity
+from strongroom.identity.requester import Requester
+from strongroom.identity.store import UnknownPrincipal
+from strongroom.keys.provider import (
+    DataKey,
+    EncryptionContext,
+    KeyDescription,
+    KeyProvider,
+    KeyServiceRefusal,
+    SealedKey,
+)
+
+PoliciesOf = Callable[[str], tuple[Policy, ...]]
+"""The identity policies of a principal's ARN. Raises UnknownPrincipal."""
+
+
+class JudgedKeyService:
+    """`region`: of S3, for `kms:ViaService`."""
+
+    def __init__(self, service: KeyProvider, *, policies_of: PoliciesOf, region: str) -> None:
+        self._service = service
+        self._policies_of = policies_of
+        self._region = region
+
+    async def generate_data_key(self, key_id: str, context: EncryptionContext, requester: Requester) -> DataKey:
+        made = await self._service.generate_data_key(key_id, context, requester)
+        self._judge("kms:GenerateDataKey", made.sealed.key_arn, context, requester)
+        return made
+
+    async def decrypt(
+        self, key_arn: str, ciphertext_blob: bytes, context: EncryptionContext, requester: Requester
+    ) -> DataKey:
+        self._judge("kms:Decrypt", key_arn, context, requester)
+        return await self._service.decrypt(key_arn, ciphertext_blob, context, requester)
+
+    async def encrypt(
+        self, key_id: str, plaintext: bytes, context: EncryptionContext, requester: Requester
+    ) -> SealedKey:
+        sealed = await self._service.encrypt(key_id, plaintext, context, requester)
+        self._judge("kms:Encrypt", sealed.key_arn, context, requester)
+        return sealed
+
+    async def re_encrypt(
+        self,
+        key_arn: str,
+        ciphertext_blob: bytes,
+        context: EncryptionContext,
+        *,
+        to_key_id: str,
+        to_context: EncryptionContext,
+        requester: Requester,
+    ) -> SealedKey:
+        self._judge("kms:ReEncryptFrom", key_arn, context, requester)
+        sealed = await self._service.re_encrypt(
+            key_arn, ciphertext_blob, context, to_key_id=to_key_id, to_context=to_context, requester=requester
+        )
+        self._judge("kms:ReEncryptTo", sealed.key_arn, to_context, requester)
+        return sealed
+
+    async def describe_key(self, key_id: str, requester: Requester) -> KeyDescription:
+        described = await self._service.describe_key(key_id, requester)
+        self._judge("kms:DescribeKey", described.key_arn, {}, requester)
+        return described
+
+    def _judge(self, action: str, key_arn: str, context: EncryptionContext, requester: Requester) -> None:
+        """Raises KeyServiceRefusal AccessDeniedException."""
+        principal = requester.principal
+        request = Request(
+            principal=principal, action=action, resource=key_arn, context=self._conditions(context, requester)
+        )
+        try:
+            decision = evaluate_identity(self._policies_of(principal.arn), request)
+        except UnknownPrincipal:
+            raise _refusal(request, "because there is no such user") from None
+        if decision.denied_by is not None:
+            raise _refusal(request, "with an explicit deny in an identity-based policy")
+        if decision.allowed_by is None and principal.arn != account_root(principal.account_id):
+            raise _refusal(request, f"because no identity-based policy allows the {action} action")
+
+    def _conditions(self, context: EncryptionContext, requester: Requester) -> Mapping[str, tuple[str, ...]]:
+        """As AWS has them where S3 asks for a person: the address is not among them."""
+        pairs: dict[str, tuple[str, ...]] = {}
+        for name, value in context.items():  # which may differ in case only: then all of them count
+            key = f"kms:encryptioncontext:{name.lower()}"
+            pairs[key] = (*pairs.get(key, ()), value)
+        return {
+            **pairs,
+            "kms:viaservice": (f"s3.{self._region}.amazonaws.com",),
+            "kms:calleraccount": (requester.principal.account_id,),
+            "kms:encryptioncontextkeys": tuple(context),
+            "aws:principalarn": (requester.principal.arn,),
+            "aws:securetransport": ("true" if requester.secure_transport else "false",),
+        }
+
+
+def _refusal(request: Request, why: str) -> KeyServiceRefusal:
+    return KeyServiceRefusal(
+        "AccessDeniedException",
+        f"User: {request.principal.arn} is not authorized to perform: {request.action} on resource:"
+        f" {request.resource} {why}",
+    )
+
+
+if TYPE_CHECKING:
+
+    def _is_a_key_provider(service: JudgedKeyService) -> KeyProvider:
+        return service
