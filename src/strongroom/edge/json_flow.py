@@ -76,6 +76,7 @@ class JsonService:
 
     async def respond(self, scope: Scope, request: HttpRequest, exchange: Exchange) -> HttpResponse:
         del scope
+        exchange.is_internal = self.internal
         return await _respond(self, request, exchange)
 
     def refuse(self, error: Exception, exchange: Exchange) -> HttpResponse:
