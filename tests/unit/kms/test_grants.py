@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.aws.kms_errors import KmsError
+from strongroom.kms import grants
 from strongroom.kms.call import Kms
 from strongroom.kms.grants import create_grant, grant_of_token, list_grants, named_grant, revoke_grant, token_of
 from strongroom.kms.records import Grant, Key
@@ -115,3 +116,14 @@ def test_named_grant__by_token_or_by_key_and_id(kms: Kms, key: Key) -> None:
     ]
     for given_members in members:
         assert code_of(named_grant, call("RetireGrant", **given_members), kms) == "ValidationException"
+
+
+def test_a_key_has_so_many_grants_and_no_more(kms: Kms, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert grants.MOST_GRANTS == 50_000
+    monkeypatch.setattr(grants, "MOST_GRANTS", 2)
+    named = granted(kms, key, Name="n")
+    granted(kms, key)
+    request = call("CreateGrant", GranteePrincipal=ACCOUNT, Operations=["Decrypt"])
+    assert code_of(create_grant, request, kms, key) == "LimitExceededException"
+    assert granted(kms, key, Name="n") == named  # it is there already
+    granted(kms, add_key(kms, "SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT"))
