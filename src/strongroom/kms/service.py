@@ -105,7 +105,7 @@ class KeyService:
         self._threads = threads
         self._recording = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._is_behind = True  # as far as anybody knows
+        self._commits, self._recorded = 1, 0  # how many there were, of how many the events are in the log
         self._used: set[str] = set()
 
     async def answer(self, operation: str, input: Mapping[str, Any], caller: Caller) -> Mapping[str, Any]:
@@ -259,7 +259,6 @@ class KeyService:
             return
         if alias in self._kms.state.aliases:
             return
-
         async with self._store.writing:
             if alias not in self._kms.state.aliases:
                 key, changes = managed_key(self._kms, alias)
@@ -277,22 +276,21 @@ class KeyService:
 
     async def record_pending(self) -> None:
         """Write the records that were committed with their changes. Raises KmsError, Unavailable."""
-        self._is_behind = True
+        self._commits += 1
         await self._catch_up()
 
     async def _catch_up(self) -> None:
         """Changes whose record could not be written come first: until it is, nothing is answered. Raises KmsError."""
-        if not self._is_behind:
+        if self._recorded == self._commits:
             return
         async with self._recording:
-            self._is_behind = False
-            try:
-                for number, event in await self._store.pending_events():
-                    await self._append(event)
-                    self._store.forget_events(number)
-            except BaseException:
-                self._is_behind = True
-                raise
+            commits = self._commits
+            if self._recorded == commits:  # somebody else did it meanwhile
+                return
+            for number, event in await self._store.pending_events():
+                await self._append(event)
+                self._store.forget_events(number)
+            self._recorded = commits
 
     async def _append(self, event: Event) -> None:
         try:
