@@ -154,6 +154,8 @@ def test_variables_that_are_no_settings(tmp_path) -> None:
         "STRONGROOM_ROOT_ACCESS_KEY_ID": "a",
         "STRONGROOM_ROOT_SECRET_ACCESS_KEY": "b",
         "STRONGROOM_STORE_KEY": "c",
+        "STRONGROOM_KMS_ROOT_KEY": "d",
+        "STRONGROOM_KMS_PASSPHRASE": "e",
     }
     # What Kubernetes sets beside Services called "strongroom" and "strongroom-metrics".
     links = {
