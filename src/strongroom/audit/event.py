@@ -20,7 +20,9 @@ import msgspec
 EVENT_VERSION = "1.11"
 EVENT_SOURCE = "kms.amazonaws.com"
 MAX_EVENT_BYTES = 256 << 10  # CloudTrail's limit as well
-_MAX_PART_BYTES = 48 << 10  # of requestParameters and its like, where the whole is too long
+# Bytes of the parts that clients fill, where the whole is too long. An encryption context as long as it may be, all of it
+# escaped, finds room in the first.
+_ROOM = {"requestParameters": 64 << 10, "responseElements": 16 << 10, "additionalEventData": 16 << 10}
 Event = dict[str, Any]
 
 _USER_AGENT_LENGTH, _MESSAGE_LENGTH = 1024, 8192  # characters
@@ -181,19 +183,19 @@ def encode(event: Mapping[str, Any]) -> bytes:
     if len(encoded) <= MAX_EVENT_BYTES:
         return encoded
     shortened = dict(event)
-    for name in ("requestParameters", "responseElements", "additionalEventData"):
+    for name, room in _ROOM.items():
         if shortened.get(name):
-            shortened[name] = _without_longest(shortened[name])
+            shortened[name] = _without_longest(shortened[name], room)
     encoded = _json(shortened)
     if len(encoded) > MAX_EVENT_BYTES:
         raise ValueError("an event of this size is no event of ours")
     return encoded
 
 
-def _without_longest(part: Mapping[str, Any]) -> Event:
-    """As many of its members as find room in _MAX_PART_BYTES, the shortest first; a note in place of each other one."""
+def _without_longest(part: Mapping[str, Any], room: int) -> Event:
+    """As many of its members as find room, the shortest first; a note in place of each other one."""
     sizes = {name: len(_json({name: value})) for name, value in part.items()}
-    kept, room = dict(part), _MAX_PART_BYTES
+    kept = dict(part)
     for name in sorted(sizes, key=lambda name: sizes[name]):
         room -= sizes[name]
         if room < 0:

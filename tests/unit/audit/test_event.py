@@ -270,7 +270,7 @@ def test_an_event_that_is_too_large_goes_without_its_longest_members_and_says_so
 
 def test_padding_does_not_hide_for_which_data_a_key_was_used():
     """A long list that means nothing (the model bounds no DryRunModifiers) beside the context of an object."""
-    context = {"aws:s3:arn": "arn:aws:s3:::bucket/key", "note": "x" * 8000}
+    context = {"aws:s3:arn": "arn:aws:s3:::bucket/key", "note": "\1" * 8000}
     padding = ["IGNORE_CIPHERTEXT"] * 20_000
     made = event(request_parameters=request_parameters({"DryRunModifiers": padding, "EncryptionContext": context}))
     told = json.loads(encode(made))["requestParameters"]
@@ -280,5 +280,11 @@ def test_padding_does_not_hide_for_which_data_a_key_was_used():
 
 def test_an_event_of_nothing_but_long_members_still_fits():
     parts = {f"member{number}": "\N{PILE OF POO}" * 10_000 for number in range(40)}
-    made = event(request_parameters=parts, additional=parts, error_message="\N{PILE OF POO}" * 10_000)
+    made = event(
+        request_parameters=parts,
+        response_elements=parts,
+        additional=parts,
+        user_agent="\N{PILE OF POO}" * 2000,
+        error_message="\N{PILE OF POO}" * 10_000,
+    )
     assert len(encode(made)) <= MAX_EVENT_BYTES
