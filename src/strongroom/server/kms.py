@@ -9,15 +9,17 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from strongroom.audit.chain import Head
 from strongroom.audit.checkpoint import Signer
+from strongroom.audit.event import service_event
 from strongroom.audit.log import AuditLog, AuditUnavailable
-from strongroom.audit.opening import AuditLogCut, StateRolledBack
+from strongroom.audit.opening import AuditLogCut, StateRolledBack, find_problems
+from strongroom.audit.opening import Change as RecordedChange
 from strongroom.aws.kms_model import load_kms_model
 from strongroom.config import Settings
 from strongroom.crypto.errors import IntegrityError
@@ -44,7 +46,7 @@ from strongroom.kms.recording import administration_event, refusal_event
 from strongroom.kms.service import KeyService
 from strongroom.kms.slots import SlotError
 from strongroom.kms.state import State
-from strongroom.kms.store import KmsStore
+from strongroom.kms.store import KmsStore, can_be_disabled
 from strongroom.observe import log as server_log
 from strongroom.server import open_identities
 from strongroom.server.paths import Paths, StartError
@@ -80,7 +82,6 @@ async def open_key_service(
     data_dir: Path,
     *,
     ask_passphrase: AskPassphrase | None = None,
-    accepts_restore: bool = False,
     now: Callable[[], Moment] = clock.now,
 ) -> OpenKeyService:
     """The key service in `data_dir`, made where there is none. Raises StartError."""
@@ -92,21 +93,13 @@ async def open_key_service(
         raise StartError(f"The users in {data_dir} can't be read: {error}") from error
     identities, identity_database = await open_identities(data_dir, root_user)
     try:
-        make_private_directory(paths.kms)
-        store = await KmsStore.open(
-            paths.kms,
-            settings.account_id,
-            settings.region,
-            environ=os.environ,
-            now_us=lambda: now().us,
-            ask_passphrase=ask_passphrase,
-            may_create=not any(paths.audit.glob("*.jsonl")),
-        )
-    except (KmsStoreError, SlotError, IntegrityError, SchemaTooNew, Unavailable, OSError) as error:
+        may_create = not any(paths.audit.glob("*.jsonl"))
+        store = await _open_store(settings, paths, ask_passphrase, may_create=may_create, now=now)
+    except BaseException:
         await identity_database.close()
-        raise StartError(f"The key service in {paths.kms} can't be opened: {error}") from error
+        raise
     try:
-        kms, record = await _opened(settings, paths, store, identities, accepts_restore=accepts_restore, now=now)
+        kms, record = await _opened(settings, paths, store, identities, now=now)
     except BaseException:
         await store.close()
         await identity_database.close()
@@ -124,14 +117,32 @@ async def open_key_service(
     )
 
 
-async def _opened(
+async def _open_store(
     settings: Settings,
     paths: Paths,
-    store: KmsStore,
-    identities: IdentityStore,
+    ask_passphrase: AskPassphrase | None,
     *,
-    accepts_restore: bool,
+    may_create: bool,
     now: Callable[[], Moment],
+) -> KmsStore:
+    """Raises StartError."""
+    try:
+        make_private_directory(paths.kms)
+        return await KmsStore.open(
+            paths.kms,
+            settings.account_id,
+            settings.region,
+            environ=os.environ,
+            now_us=lambda: now().us,
+            ask_passphrase=ask_passphrase,
+            may_create=may_create,
+        )
+    except (KmsStoreError, SlotError, IntegrityError, SchemaTooNew, Unavailable, OSError) as error:
+        raise _cannot_open(paths, error) from error
+
+
+async def _opened(
+    settings: Settings, paths: Paths, store: KmsStore, identities: IdentityStore, *, now: Callable[[], Moment]
 ) -> tuple[Kms, AuditLog]:
     """The state and the log, held against each other. Raises StartError."""
     for warning in store.warnings:
@@ -146,23 +157,14 @@ async def _opened(
             principal_exists=identities.principal_exists,
             clock=now,
         )
-        record = await AuditLog.open(
-            paths.audit,
-            head=_head(store.audit_head()),
-            keep_head=partial(_keep_head, store),
-            signer=Signer(await store.audit_signing_key(), _LOG_NAME),
-            state_revision=lambda: store.state_revision,
-            region=settings.region,
-            account_id=settings.account_id,
-            accepted=accepts_restore,
-        )
+        record = await _open_log(settings, paths, store)
     except (AuditLogCut, StateRolledBack) as error:
         raise StartError(
-            f"{error} If you have put an older copy back on purpose: strongroom kms accept-restore --data-dir"
-            f" {paths.data_dir}"
+            f"The key service in {paths.kms} does not start: {error}. If you have put an older copy back on purpose:"
+            f" strongroom kms accept-restore --data-dir {paths.data_dir}"
         ) from error
     except (IntegrityError, AuditUnavailable, Unavailable, OSError) as error:
-        raise StartError(f"The key service in {paths.kms} can't be opened: {error}") from error
+        raise _cannot_open(paths, error) from error
     try:
         await _write_what_waits(store, record)
     except BaseException as error:
@@ -171,6 +173,28 @@ async def _opened(
             raise StartError(f"The audit log in {paths.audit} can't be written: {error}") from error
         raise
     return kms, record
+
+
+async def _open_log(settings: Settings, paths: Paths, store: KmsStore, *, accepted: bool = False) -> AuditLog:
+    """Raises as `AuditLog.open`."""
+    return await AuditLog.open(
+        paths.audit,
+        head=_head(store.audit_head()),
+        keep_head=partial(_keep_head, store),
+        signer=await _signer(store),
+        state_revision=lambda: store.state_revision,
+        region=settings.region,
+        account_id=settings.account_id,
+        accepted=accepted,
+    )
+
+
+async def _signer(store: KmsStore) -> Signer:
+    return Signer(await store.audit_signing_key(), _LOG_NAME)
+
+
+def _cannot_open(paths: Paths, error: Exception) -> StartError:
+    return StartError(f"The key service in {paths.kms} can't be opened: {error}")
 
 
 async def _write_what_waits(store: KmsStore, record: AuditLog) -> None:
@@ -196,6 +220,91 @@ def _service_identity(paths: Paths, account_id: str) -> Identity:
         principal=Principal(account_id=account_id, arn="s3.amazonaws.com"),
         user_id=SERVICE_ACCESS_KEY_ID,
     )
+
+
+# --- going on from an older copy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedRestore:
+    """What was wrong, for people, and what came of it; `problems` is empty where there was nothing to accept.
+
+    `changes`: recorded since this copy was made, and lost with it. `disabled`: ARNs of the keys among them, which are
+    Disabled now. `missing`: ARNs of those that this copy does not have.
+    """
+
+    problems: tuple[str, ...] = ()
+    changes: tuple[RecordedChange, ...] = ()
+    disabled: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+async def accept_restore(
+    settings: Settings,
+    data_dir: Path,
+    *,
+    ask_passphrase: AskPassphrase | None = None,
+    now: Callable[[], Moment] = clock.now,
+) -> AcceptedRestore:
+    """Let the key service in `data_dir`, which is stopped, start again although its store is older than its log or the
+    log lacks records. Put on record. Killed at any moment, it can be done again. Raises StartError.
+    """
+    paths = Paths(data_dir)
+    store = await _open_store(settings, paths, ask_passphrase, may_create=False, now=now)
+    try:
+        make_private_directory(paths.audit)
+        return await _accept(settings, paths, store, now().us)
+    except (IntegrityError, AuditUnavailable, Unavailable, OSError) as error:
+        raise _cannot_open(paths, error) from error
+    finally:
+        await store.close()
+
+
+async def _accept(settings: Settings, paths: Paths, store: KmsStore, now_us: int) -> AcceptedRestore:
+    """First the store, with the event that tells of it, then the log: a start between the two writes that event."""
+    state = State(await store.load())
+    problems = await asyncio.to_thread(
+        find_problems,
+        paths.audit,
+        (await _signer(store)).verifier,
+        kept=_head(store.audit_head()),
+        state_revision=store.state_revision,
+    )
+    if not problems:
+        return AcceptedRestore()
+    rolled_back = [problem for problem in problems if isinstance(problem, StateRolledBack)]
+    changes = tuple(change for problem in rolled_back for change in problem.changes)
+    arns = sorted({arn for change in changes for arn in change.key_arns})
+    here = {arn: state.keys.get(_key_id(arn)) for arn in arns}
+    accepted = AcceptedRestore(
+        problems=tuple(str(problem) for problem in problems),
+        changes=changes,
+        disabled=tuple(arn for arn, key in here.items() if key is not None and can_be_disabled(key)),
+        missing=tuple(arn for arn, key in here.items() if key is None),
+    )
+    event = service_event(
+        name="AcceptRestore",
+        region=settings.region,
+        account_id=settings.account_id,
+        time_us=now_us,
+        details={name: value for name, value in asdict(accepted).items() if name != "changes"},
+        key_arns=accepted.disabled,
+    )
+    await store.accept_restore(
+        [_key_id(arn) for arn in accepted.disabled],
+        after_revision=max((problem.state_revision for problem in rolled_back), default=0),
+        events=[event],
+    )
+    record = await _open_log(settings, paths, store, accepted=True)
+    try:
+        await _write_what_waits(store, record)
+    finally:
+        await record.close()
+    return accepted
+
+
+def _key_id(arn: str) -> str:
+    return arn.rpartition("/")[2]
 
 
 # --- what is served

@@ -113,7 +113,7 @@ def test_records_that_were_not_yet_acknowledged_are_kept_and_named(tmp_path):
 
     async def main() -> None:
         async with opened(tmp_path, behind) as log:
-            assert log.recovered == ids
+            assert log.recovered >= ids
             assert log.head == behind.head == kept.head
 
     asyncio.run(main())
