@@ -38,11 +38,11 @@ class Change:
 
 
 class StateRolledBack(Exception):
-    """The database is older than the log. `changes`: what was recorded since, oldest first; `state_revision`: the newest
-    one that the log knows.
+    """The database is older than the log. `changes`: what was recorded since, oldest first. `state_revision`: the newest
+    that the log knows.
     """
 
-    def __init__(self, text: str, changes: tuple[Change, ...], *, state_revision: int) -> None:
+    def __init__(self, text: str, changes: tuple[Change, ...], state_revision: int) -> None:
         super().__init__(text)
         self.changes = changes
         self.state_revision = state_revision
@@ -113,12 +113,10 @@ def examine(directory: int, *, kept: Head | None, checkpoint: Head | None, state
             size, torn = look.through(descriptor, files[number], is_last=is_last)
     look.finish()
     problems: list[AuditLogCut | StateRolledBack] = []
+    if look.rolled_back is not None:  # first: what is done about it needs what it says
+        problems.append(StateRolledBack(look.rolled_back_text(), tuple(look.changes), look.newest_revision))
     if look.cut is not None:
         problems.append(AuditLogCut(look.cut))
-    if look.rolled_back is not None:
-        problems.append(
-            StateRolledBack(look.rolled_back_text(), tuple(look.changes), state_revision=look.newest_revision)
-        )
     return Found(
         head=look.beyond(files) if look.cut else look.last or GENESIS,
         file=files[-1] if files and not look.cut else None,

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from strongroom.cli.key_commands import key_app
+from strongroom.cli.kms_commands import accept_restore, rotate_root, slot_app
 from strongroom.cli.options import ConfigFile, DataDir, Json
 from strongroom.cli.user_commands import access_key_app, user_app
 
@@ -25,6 +27,10 @@ app.add_typer(user_app, name="user")
 app.add_typer(access_key_app, name="access-key")
 kms = typer.Typer(rich_markup_mode=None, no_args_is_help=False)
 app.add_typer(kms, name="kms")
+kms.add_typer(slot_app, name="slot")
+kms.command()(rotate_root)
+kms.command()(accept_restore)
+app.add_typer(key_app, name="key")
 
 
 @app.command()
@@ -176,17 +182,26 @@ def backup(
 def rotate_store_key(
     data_dir: DataDir,
     config: ConfigFile = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="kms|keyfile", help="Where the new key comes from; default: as the setting store_key_source says."
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     as_json: Json = False,
 ) -> None:
     """Bring a new store key into force and retire the old one. Works beside a running server.
+
+    With --to it moves the store: to a key that the KMS made and sealed, which has to be running at each start then, or
+    back to a key file. Change the setting store_key_source as well.
 
     Every bucket gets a fresh secret as well, so that the old key opens nothing that is written from then on. Backups
     made before still need the old key: keep a copy of it for as long as you keep them.
     """
     from strongroom.cli.rotate import rotate_store as run  # noqa: PLC0415
 
-    raise typer.Exit(run(data_dir, config, yes=yes, as_json=as_json))
+    raise typer.Exit(run(data_dir, config, to=to, yes=yes, as_json=as_json))
 
 
 @app.command(short_help="Give buckets fresh secrets.")

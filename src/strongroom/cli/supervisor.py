@@ -170,12 +170,14 @@ class _Slot:
 
 @dataclass(slots=True, kw_only=True)
 class Supervisor:
-    """`stages`: in the order of their start. `on_ready` is called once, when every process answers; `on_stop` before any is
+    """`stages`: in the order of their start. `on_stage` is called with the number of each stage before it starts, and may
+    take its time; what it raises ends the server. `on_ready` is called once, when every process answers; `on_stop` before any is
     told; `on_tick` every hour and on SIGHUP; `on_restart` for each process that died. `shutdown_grace`: seconds that the
     running requests of each stage get.
     """
 
     stages: Sequence[Sequence[Process]]
+    on_stage: Callable[[int], None]
     on_ready: Callable[[], None]
     on_stop: Callable[[], None]
     on_tick: Callable[[], None]
@@ -196,6 +198,7 @@ class Supervisor:
         gc.freeze()  # the collector's marks would copy every page that the processes share
         announced = False
         next_tick = time.monotonic() + _TICK
+        self.on_stage(0)
         while True:
             self._start_due()
             received = signal.sigtimedwait(SIGNALS, self._seconds_to_wait(next_tick))
@@ -213,13 +216,21 @@ class Supervisor:
                     self._mark_ready(received.si_pid)
             if not announced and all(slot.is_ready for slot in self._slots):
                 if self._begun < len(self._places):
-                    self._begun += 1
+                    self._begin_next()
                 else:
                     announced = True
                     self.on_ready()
             if time.monotonic() >= next_tick:
                 next_tick = time.monotonic() + _TICK
                 self.on_tick()
+
+    def _begin_next(self) -> None:
+        try:
+            self.on_stage(self._begun)
+        except BaseException:
+            self._stop()
+            raise
+        self._begun += 1
 
     def _start_due(self) -> None:
         now = time.monotonic()

@@ -50,6 +50,7 @@ from strongroom.keys.store_keys import (
     VARIABLES,
     GenerateSealed,
     LoadStoreKeys,
+    OpenSealed,
     StoreKeyError,
     StoreKeys,
     create_key_file,
@@ -103,6 +104,7 @@ class OpenStore:
     load: LoadStoreKeys
     key_directory: Path | None
     generate_sealed: GenerateSealed | None
+    store_keys: tuple[GenerateSealed, OpenSealed]
     kms: AwsKms
 
     @property
@@ -294,6 +296,7 @@ async def open_store(
         load=load,
         key_directory=paths.keys if settings.store_key_source in FILE_SOURCES else None,
         generate_sealed=generate_new_keys(paths, settings),
+        store_keys=store_key_service(settings, paths),
         kms=kms,
     )
 

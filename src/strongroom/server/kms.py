@@ -19,7 +19,6 @@ from strongroom.audit.checkpoint import Signer
 from strongroom.audit.event import service_event
 from strongroom.audit.log import AuditLog, AuditUnavailable
 from strongroom.audit.opening import AuditLogCut, StateRolledBack, find_problems
-from strongroom.audit.opening import Change as RecordedChange
 from strongroom.aws.kms_model import load_kms_model
 from strongroom.config import Settings
 from strongroom.crypto.errors import IntegrityError
@@ -227,16 +226,13 @@ def _service_identity(paths: Paths, account_id: str) -> Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedRestore:
-    """What was wrong, for people, and what came of it; `problems` is empty where there was nothing to accept.
-
-    `changes`: recorded since this copy was made, and lost with it. `disabled`: ARNs of the keys among them, which are
-    Disabled now. `missing`: ARNs of those that this copy does not have.
+    """`found`: what had been wrong, in words. `disabled`: ids of keys that came back disabled. `lost`: of keys that this
+    copy does not have.
     """
 
-    problems: tuple[str, ...] = ()
-    changes: tuple[RecordedChange, ...] = ()
+    found: str
     disabled: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 async def accept_restore(
@@ -245,9 +241,9 @@ async def accept_restore(
     *,
     ask_passphrase: AskPassphrase | None = None,
     now: Callable[[], Moment] = clock.now,
-) -> AcceptedRestore:
-    """Let the key service in `data_dir`, which is stopped, start again although its store is older than its log or the
-    log lacks records. Put on record. Killed at any moment, it can be done again. Raises StartError.
+) -> AcceptedRestore | None:
+    """Let the key service start again on an older copy, or on a log that was cut; None where nothing is wrong. The service
+    must be stopped. Put on record; cut short at any moment, it can be done again. Raises StartError.
     """
     paths = Paths(data_dir)
     store = await _open_store(settings, paths, ask_passphrase, may_create=False, now=now)
@@ -260,9 +256,11 @@ async def accept_restore(
         await store.close()
 
 
-async def _accept(settings: Settings, paths: Paths, store: KmsStore, now_us: int) -> AcceptedRestore:
-    """First the store, with the event that tells of it, then the log: a start between the two writes that event."""
-    state = State(await store.load())
+async def _accept(settings: Settings, paths: Paths, store: KmsStore, now_us: int) -> AcceptedRestore | None:
+    """What the store has missed is made good first, with the event that tells of it: were this cut short after the log
+    had accepted it, the next start would find nothing amiss, and keys that were changed in force as before.
+    """
+    keys = State(await store.load()).keys
     problems = await asyncio.to_thread(
         find_problems,
         paths.audit,
@@ -271,40 +269,31 @@ async def _accept(settings: Settings, paths: Paths, store: KmsStore, now_us: int
         state_revision=store.state_revision,
     )
     if not problems:
-        return AcceptedRestore()
+        return None
     rolled_back = [problem for problem in problems if isinstance(problem, StateRolledBack)]
-    changes = tuple(change for problem in rolled_back for change in problem.changes)
-    arns = sorted({arn for change in changes for arn in change.key_arns})
-    here = {arn: state.keys.get(_key_id(arn)) for arn in arns}
+    arns = {arn for problem in rolled_back for change in problem.changes for arn in change.key_arns}
+    changed = sorted(arn.rpartition("/")[2] for arn in arns)
     accepted = AcceptedRestore(
-        problems=tuple(str(problem) for problem in problems),
-        changes=changes,
-        disabled=tuple(arn for arn, key in here.items() if key is not None and can_be_disabled(key)),
-        missing=tuple(arn for arn, key in here.items() if key is None),
+        found=". ".join(str(problem) for problem in problems),
+        disabled=tuple(key_id for key_id in changed if key_id in keys and can_be_disabled(keys[key_id])),
+        lost=tuple(key_id for key_id in changed if key_id not in keys),
     )
     event = service_event(
         name="AcceptRestore",
         region=settings.region,
         account_id=settings.account_id,
         time_us=now_us,
-        details={name: value for name, value in asdict(accepted).items() if name != "changes"},
-        key_arns=accepted.disabled,
+        details=asdict(accepted),
+        key_arns=sorted(arns),
     )
-    await store.accept_restore(
-        [_key_id(arn) for arn in accepted.disabled],
-        after_revision=max((problem.state_revision for problem in rolled_back), default=0),
-        events=[event],
-    )
+    revision = max((problem.state_revision for problem in rolled_back), default=0)
+    await store.accept_restore(accepted.disabled, after_revision=revision, events=[event])
     record = await _open_log(settings, paths, store, accepted=True)
     try:
         await _write_what_waits(store, record)
     finally:
         await record.close()
     return accepted
-
-
-def _key_id(arn: str) -> str:
-    return arn.rpartition("/")[2]
 
 
 # --- what is served
