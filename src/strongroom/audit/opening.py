@@ -53,7 +53,8 @@ class Found:
     """`head`: what to go on from, in `file` after its `size` good bytes, or in a new file where `file` is None.
 
     `torn`: bytes of `file` after those. `empty`: files without a record. `recovered`: the eventIDs of the records after
-    the kept head, and of the group that ends with it at least. Where there are `problems`, `head` is beyond every record that was ever there.
+    the kept head, and of the group that ends with it at least. Where there are `problems`, `head` is beyond every record
+    that was ever there.
     """
 
     head: Head

@@ -158,9 +158,13 @@ def _refuse_blobs(paths: Paths, state: str) -> None:
         )
 
 
-async def open_identities(data_dir: Path, root: RootUser) -> tuple[IdentityStore, SqliteDatabase]:
-    """The users, and the database to be closed in the end. Raises StartError."""
+async def open_identities(
+    data_dir: Path, root: RootUser, *, make: bool = False
+) -> tuple[IdentityStore, SqliteDatabase]:
+    """The users, and the database to be closed in the end. `make`: where there is none. Raises StartError."""
     try:
+        if make:
+            await initialise_identities(Paths(data_dir).identity)
         opened = await open_identity_store(Paths(data_dir).identity)
         try:
             return IdentityStore(opened.database, opened.sealing, root), opened.database

@@ -7,6 +7,7 @@ with what to do about it.
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -29,11 +30,10 @@ from strongroom.database.sqlite import SqliteDatabase
 from strongroom.edge.asgi import application
 from strongroom.edge.http1 import Application
 from strongroom.edge.json_flow import JsonService, Refusal
-from strongroom.identity.files import initialise_identities, require_key
+from strongroom.identity.files import require_key
 from strongroom.identity.keys import SERVICE_ACCESS_KEY_ID, service_credentials
-from strongroom.identity.records import IdentityError
-from strongroom.identity.root import Principal, load_root
-from strongroom.identity.store import Identity, IdentityStore
+from strongroom.identity.root import load_root
+from strongroom.identity.store import Identity, IdentityStore, service_identity
 from strongroom.kms import clock
 from strongroom.kms.admin import Admin
 from strongroom.kms.admin_asgi import application as admin_application
@@ -42,6 +42,7 @@ from strongroom.kms.call import Kms
 from strongroom.kms.clock import Moment
 from strongroom.kms.creation import KmsStoreError
 from strongroom.kms.recording import administration_event, refusal_event
+from strongroom.kms.refusal_limit import RefusalLimit
 from strongroom.kms.service import KeyService
 from strongroom.kms.slots import SlotError
 from strongroom.kms.state import State
@@ -86,11 +87,7 @@ async def open_key_service(
     """The key service in `data_dir`, made where there is none. Raises StartError."""
     paths = Paths(data_dir)
     root_user = load_root(data_dir, os.environ, settings.account_id)
-    try:
-        await initialise_identities(paths.identity)
-    except IdentityError as error:
-        raise StartError(f"The users in {data_dir} can't be read: {error}") from error
-    identities, identity_database = await open_identities(data_dir, root_user)
+    identities, identity_database = await open_identities(data_dir, root_user, make=True)
     try:
         may_create = not any(paths.audit.glob("*.jsonl"))
         store = await _open_store(settings, paths, ask_passphrase, may_create=may_create, now=now)
@@ -110,7 +107,7 @@ async def open_key_service(
         store=store,
         record=record,
         identities=identities,
-        service_identity=_service_identity(paths, settings.account_id),
+        service_identity=service_identity(service_credentials(require_key(paths.identity)), settings.account_id),
         _identity_database=identity_database,
         _threads=threads,
     )
@@ -210,15 +207,6 @@ def _head(kept: AuditHead | None) -> Head | None:
 
 async def _keep_head(store: KmsStore, head: Head) -> None:
     await store.keep_audit_head(AuditHead(sequence=head.sequence, hash=head.hash, state_revision=head.state_revision))
-
-
-def _service_identity(paths: Paths, account_id: str) -> Identity:
-    """S3, where it asks for itself or in somebody's name."""
-    return Identity(
-        credentials=service_credentials(require_key(paths.identity)),
-        principal=Principal(account_id=account_id, arn="s3.amazonaws.com"),
-        user_id=SERVICE_ACCESS_KEY_ID,
-    )
 
 
 # --- going on from an older copy
@@ -342,13 +330,18 @@ def _admin(opened: OpenKeyService) -> Admin:
 
 
 def _json_service(settings: Settings, opened: OpenKeyService, *, internal: bool) -> JsonService:
+    limit = RefusalLimit(time.monotonic)
+
     def find(access_key_id: str) -> Identity | None:
         return (
             opened.service_identity if access_key_id == SERVICE_ACCESS_KEY_ID else opened.identities.find(access_key_id)
         )
 
     async def refused(refusal: Refusal) -> None:
-        await opened.service.refused(refusal_event(opened.kms, refusal.operation, refusal.error, refusal.caller))
+        left_out = 0 if refusal.is_verified else limit.admit()
+        if left_out is not None:
+            event = refusal_event(opened.kms, refusal.operation, refusal.error, refusal.caller, left_out=left_out)
+            await opened.service.refused(event)
 
     async def ready() -> bool:
         return True

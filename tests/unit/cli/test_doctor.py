@@ -1,8 +1,10 @@
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from strongroom import config, server
 from strongroom.cli.doctor import Finding, doctor, examine
 from strongroom.edge import certificates
 from strongroom.identity.root import load_root
+from tests.people import with_users
 
 
 @pytest.fixture
@@ -42,6 +45,23 @@ def test_a_store_whose_key_is_there_is_sound_and_nothing_is_changed(data_dir, ca
     (key,) = server.Paths(data_dir).keys.iterdir()
     assert f" store        its store key {key.stem} is in {key.parent}\n" in capsys.readouterr().out
     assert {path: (path.lstat().st_mtime_ns, path.lstat().st_size) for path in (data_dir / "s3").rglob("*")} == before
+
+
+def test_users_that_can_not_be_read_are_found(data_dir) -> None:
+    server.initialise(data_dir, config.load(data_dir, environ={}))
+    files = server.Paths(data_dir).identity
+    assert [each.text for each in examine(data_dir) if each.check == "users"] == ["0 users with 0 access keys"]
+    with_users(data_dir, lambda users: users.create("alice"))
+    with closing(sqlite3.connect(files.database)) as connection:
+        connection.execute("UPDATE users SET name = 'mallory'")
+        connection.commit()
+    (found,) = problems(data_dir, "users")
+    assert "the rows of these users are damaged, and their requests are refused: mallory" in found.text
+    files.key.unlink()
+    (found,) = problems(data_dir, "users")
+    assert "identity.key is missing" in found.text
+    files.directory.chmod(0o755)
+    assert any("identity can be used by other users" in each.text for each in problems(data_dir, "permissions"))
 
 
 def test_a_store_that_would_not_start_is_found(data_dir) -> None:
