@@ -53,8 +53,10 @@ def call_event(
     )
 
 
-def refusal_event(kms: Kms, operation: str, error: KmsError, caller: Caller) -> Event:
-    """The record of a request that became no call: signed wrongly, or unreadable. `operation`: "" where it named none."""
+def refusal_event(kms: Kms, operation: str, error: KmsError, caller: Caller, *, left_out: int) -> Event:
+    """The record of a request that became no call: signed wrongly, or unreadable. `operation`: "" where it named none.
+    `left_out`: how many such were not recorded before it.
+    """
     return event.api_call(
         name=operation or "UnknownOperation",
         region=kms.region,
@@ -65,6 +67,7 @@ def refusal_event(kms: Kms, operation: str, error: KmsError, caller: Caller) -> 
         user_agent=caller.requester.user_agent,
         request_id=caller.request_id,
         request_parameters=None,
+        additional={"leftOutBefore": left_out} if left_out else None,
         error_code=error.code,
         error_message=error.message,
     )

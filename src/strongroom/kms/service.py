@@ -25,7 +25,7 @@ from strongroom.kms.call import Kms, KmsCall, Outcome
 from strongroom.kms.grants import grant_of_token
 from strongroom.kms.key_ids import alias_of
 from strongroom.kms.key_specs import is_slow
-from strongroom.kms.key_states import check_state
+from strongroom.kms.key_states import CRYPTOGRAPHIC, check_state
 from strongroom.kms.key_use import stop_dry_run
 from strongroom.kms.maintenance import first_due
 from strongroom.kms.managed_keys import S3_ALIAS, STORE_ALIAS, managed_key
@@ -40,25 +40,6 @@ from strongroom.observe.metrics import count_integrity_error
 SERVICE_OPERATIONS = frozenset({"Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncrypt"})
 _MAKES_MANAGED_KEYS = SERVICE_OPERATIONS | {"GenerateDataKeyWithoutPlaintext"}
 _OBJECT = "aws:s3:arn"
-# Operations that GetKeyLastUsage speaks of (KeyLastUsageTrackingOperation in the model).
-_USES = frozenset(
-    {
-        "Decapsulate",
-        "Decrypt",
-        "DeriveSharedSecret",
-        "Encapsulate",
-        "Encrypt",
-        "GenerateDataKey",
-        "GenerateDataKeyPair",
-        "GenerateDataKeyPairWithoutPlaintext",
-        "GenerateDataKeyWithoutPlaintext",
-        "GenerateMac",
-        "ReEncrypt",
-        "Sign",
-        "Verify",
-        "VerifyMac",
-    }
-)
 _TICK = 30.0  # seconds between two looks at what is due
 
 
@@ -346,7 +327,7 @@ class KeyService:
 
     def _note_use(self, trace: _Trace, event: Event) -> None:
         """In memory; written down by `_write_usage`, since an fsync for each use would halve what the service can do."""
-        if trace.error is not None or trace.call.operation not in _USES:
+        if trace.error is not None or trace.call.operation not in CRYPTOGRAPHIC:
             return
         for target in trace.targets:
             if target.key.key_id not in self._kms.state.keys:  # deleted while the record was written

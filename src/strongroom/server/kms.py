@@ -7,6 +7,7 @@ with what to do about it.
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ from strongroom.kms.call import Kms
 from strongroom.kms.clock import Moment
 from strongroom.kms.creation import KmsStoreError
 from strongroom.kms.recording import administration_event, refusal_event
+from strongroom.kms.refusal_limit import RefusalLimit
 from strongroom.kms.service import KeyService
 from strongroom.kms.slots import SlotError
 from strongroom.kms.state import State
@@ -291,13 +293,18 @@ def _admin(opened: OpenKeyService) -> Admin:
 
 
 def _json_service(settings: Settings, opened: OpenKeyService, *, internal: bool) -> JsonService:
+    limit = RefusalLimit(time.monotonic)
+
     def find(access_key_id: str) -> Identity | None:
         return (
             opened.service_identity if access_key_id == SERVICE_ACCESS_KEY_ID else opened.identities.find(access_key_id)
         )
 
     async def refused(refusal: Refusal) -> None:
-        await opened.service.refused(refusal_event(opened.kms, refusal.operation, refusal.error, refusal.caller))
+        left_out = 0 if refusal.is_verified else limit.admit()
+        if left_out is not None:
+            event = refusal_event(opened.kms, refusal.operation, refusal.error, refusal.caller, left_out=left_out)
+            await opened.service.refused(event)
 
     async def ready() -> bool:
         return True
