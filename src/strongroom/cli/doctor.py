@@ -19,7 +19,7 @@ from cryptography import x509
 
 from strongroom import config, server
 from strongroom.cli.doctor_kms import look_at_key_service
-from strongroom.cli.finding import Finding as Finding
+from strongroom.cli.finding import Finding
 from strongroom.config import Settings
 from strongroom.edge import certificates
 from strongroom.identity import root

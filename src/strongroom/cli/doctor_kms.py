@@ -97,8 +97,7 @@ def look_at_audit_log(paths: Paths) -> Iterator[Finding]:
         with opened_directory(paths.audit) as directory:
             files = list_files(directory)
             size = sum(os.stat(file.name, dir_fd=directory).st_size for file in files)
-        text = read_public_key(paths.audit)
-        checkpoint = None if text is None else _last_checkpoint(paths.audit, Verifier(text))
+        checkpoint = _last_checkpoint(paths.audit)
     except FileNotFoundError:
         yield Finding(
             check="audit",
@@ -107,8 +106,6 @@ def look_at_audit_log(paths: Paths) -> Iterator[Finding]:
             advice="If there was one, restore it: the key service refuses to start without what it has acknowledged.",
         )
         return
-        if text is None:
-            raise BadNote(f"{PUBLIC_KEY} is missing; the next start puts it back")
     except (BadNote, OSError) as error:
         advice = "`strongroom audit verify` tells more; docs/operations/audit.md tells what it proves."
         yield Finding(check="audit", verdict="problem", text=f"{paths.audit} can't be read: {error}", advice=advice)
@@ -118,9 +115,12 @@ def look_at_audit_log(paths: Paths) -> Iterator[Finding]:
     yield from _audit_disk(paths)
 
 
-def _last_checkpoint(directory: Path, verifier: Verifier) -> Checkpoint | None:
-    """The newest that this key signed. Raises OSError."""
-    newest = None
+def _last_checkpoint(directory: Path) -> Checkpoint | None:
+    """The newest that the key beside the log has signed. Raises BadNote, OSError."""
+    text = read_public_key(directory)
+    if text is None:
+        raise BadNote(f"{PUBLIC_KEY} is missing; the next start puts it back")
+    verifier, newest = Verifier(text), None
     try:
         with opened_directory(directory) as log, opened(CHECKPOINTS, log) as descriptor:
             size = os.fstat(descriptor).st_size
@@ -189,8 +189,8 @@ def _answers(path: Path) -> bool:
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(f"/proc/self/fd/{directory}/{path.name}")  # a socket's address has room for 107 bytes
-        return True
     except OSError:
         return False
     finally:
         os.close(directory)
+    return True

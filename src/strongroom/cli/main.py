@@ -253,7 +253,7 @@ def audit_show(
     data_dir: DataDir,
     key: Annotated[
         str | None,
-        typer.Option(metavar="KEY", help="Only uses of this key: an id, an ARN, or an alias as it was named."),
+        typer.Option(metavar="KEY", help="Only uses of this key: an id, an ARN, or an alias, which is followed."),
     ] = None,
     object: Annotated[
         str | None, typer.Option(metavar="BUCKET/KEY", help="Only for this object, or its bucket's bucket key.")

@@ -12,7 +12,8 @@ import pytest
 
 from strongroom import config, server
 from strongroom.audit.checkpoint import Signer
-from strongroom.cli.doctor import Finding, doctor, examine
+from strongroom.cli.doctor import doctor, examine
+from strongroom.cli.finding import Finding
 from strongroom.edge import certificates, unix_socket
 from strongroom.identity.root import load_root
 from tests.key_service import serving
