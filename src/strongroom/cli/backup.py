@@ -28,7 +28,7 @@ from strongroom.identity import root
 from strongroom.keys.rotation import rotation_lock
 from strongroom.keys.store_keys import SUFFIX
 from strongroom.metadata.inventory import blob_count, blobs_in_use, store_keys_in_use
-from strongroom.server import Paths
+from strongroom.server.paths import Paths
 
 _SHOWN = 20  # of the blobs that could not be copied
 

@@ -15,7 +15,7 @@ from strongroom.cli.key_client import key_id_of, with_kms
 from strongroom.cli.store_command import on_store
 from strongroom.config import Settings
 from strongroom.metadata.census import KeyUsage, census
-from strongroom.server import OpenStore
+from strongroom.server.store import OpenStore
 
 
 def create(

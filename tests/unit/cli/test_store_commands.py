@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.server import Paths
+from strongroom.server.paths import Paths
 from tests.harness import running
 from tests.stored import PLAIN, copied, make_store
 
