@@ -78,8 +78,9 @@ class KmsApplication:
     close: Any
 
 
-async def build_kms(settings, data_dir: Path) -> KmsApplication:
+async def build_kms(settings, data_dir: Path, *, ask_passphrase) -> KmsApplication:
     """A key service that knows GenerateRandom. It waits for the file `kms-go` where there is `kms-wait`."""
+    del ask_passphrase
     from strongroom.aws.kms_errors import KmsError
     from strongroom.aws.kms_model import load_kms_model
     from strongroom.edge.asgi import application
