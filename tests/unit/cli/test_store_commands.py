@@ -165,18 +165,26 @@ def test_a_backup_without_keys_names_the_key_and_serves_once_it_is_there(data_di
     (key,) = Paths(data_dir).keys.iterdir()
     assert f"Without the store key {key.stem} nothing of it can be read" in done.stdout
     assert "without the identity key no user" in done.stdout
-    assert sorted(path.name for path in copy.iterdir()) == ["identity", "s3", "strongroom.toml"]
+    assert sorted(path.name for path in copy.iterdir()) == [
+        "audit",
+        "identity",
+        "kms",
+        "s3",
+        "strongroom.toml",
+    ]
     assert [path.name for path in Paths(copy).identity.directory.iterdir()] == ["identity.db"]
     assert list(Paths(copy).keys.iterdir()) == []
     assert sorted(path.name for path in Paths(copy).s3.iterdir()) == ["blobs", "index.db", "keys"]
-    refused = run("serve", "--data-dir", copy, "--listen", "127.0.0.1:0", "--listen-tls", "off", "--kms-listen", "off")
-    assert refused.returncode == 1
-    assert f"its store key is {key.stem}" in refused.stderr
-    shutil.copy2(key, Paths(copy).keys)
-    refused = run("serve", "--data-dir", copy, "--listen", "127.0.0.1:0", "--listen-tls", "off")
-    assert refused.returncode == 1
-    assert "identity.key is missing" in refused.stderr
-    shutil.copy2(Paths(data_dir).identity.key, Paths(copy).identity.key)
+    # Each key is asked for by name, and none is ever made anew.
+    for missing, there, place in (
+        ("identity.key is missing", Paths(data_dir).identity.key, Paths(copy).identity.directory),
+        ("no unseal slot opens the root key", Paths(data_dir).kms / "root.key", Paths(copy).kms),
+        (f"its store key is {key.stem}", key, Paths(copy).keys),
+    ):
+        refused = run("serve", "--data-dir", copy, *("--listen", "127.0.0.1:0", "--listen-tls", "off"))
+        assert refused.returncode == 1
+        assert missing in refused.stderr
+        shutil.copy2(there, place)
     with running(tmp_path / "copy") as server:
         assert len(server.s3().list_objects_v2(Bucket=PLAIN)["Contents"]) == 6
     assert run("verify", "--data-dir", copy).returncode == 0
@@ -192,6 +200,7 @@ def test_a_backup_with_keys_has_all_that_a_server_is(data_dir, tmp_path) -> None
         "ca.pem",
         "tls/ca-key.pem",
         "identity/identity.key",
+        "kms/root.key",
         *(f"s3/keys/{p.name}" for p in Paths(data_dir).keys.iterdir()),
     ):
         assert (copy / name).read_bytes() == (data_dir / name).read_bytes()
