@@ -1,10 +1,10 @@
-"""`strongroom backup`: a copy of the index as of one moment, of the blobs that it names, of the key service with its audit
-log, and of the users, beside a running server.
+"""`strongroom backup`: a copy of the index as of one moment, of the blobs that it names, of the key service, its audit log
+and the users, beside a running server.
 
-The blobs are held first, so that none is deleted from then on; then the index is copied, and then what that copy names.
-The key service comes after the index, because a key is durable there before anything is sealed under it. The copy of
-the index gets its name last: without it a server refuses the directory, so that half a backup is never taken for a
-whole one. No key is needed for any of it.
+The blobs are held first, so that none is deleted from then on; then the index is copied, and then what that copy names:
+keys before blobs, as that takes a moment only.
+The copy of the index gets its name last: without it a server refuses the directory, so that half a backup is never
+taken for a whole one. No key is needed for any of it.
 """
 
 import json
@@ -13,12 +13,11 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
 
 from strongroom import config
-from strongroom.audit.copying import copy_log
 from strongroom.blobs.local_copy import Copier
 from strongroom.blobs.local_files import held, open_tree
+from strongroom.cli.backup_kms import CopiedKms, copy_key_service
 from strongroom.cli.store_command import CommandError, progress, run, settings_of
 from strongroom.config import Settings
 from strongroom.database.migrations import migrations_of, require_newest
@@ -29,30 +28,27 @@ from strongroom.database.sqlite_files import fsync_directory
 from strongroom.edge import certificates
 from strongroom.identity import root
 from strongroom.keys.rotation import rotation_lock
-from strongroom.keys.store_keys import SEALED_SUFFIX, SUFFIX
-from strongroom.kms.creation import DATABASE_FILE
-from strongroom.kms.slot_rows import SELECT_SLOTS, slot_of
-from strongroom.kms.slots import KEY_FILE, KeyFile, Slot
+from strongroom.keys.store_keys import SEALED_SUFFIX, SUFFIX, is_sealed
 from strongroom.metadata.inventory import blob_count, blobs_in_use, store_keys_in_use
-from strongroom.server import FILE_SOURCES, Paths
+from strongroom.server.paths import Paths
+from strongroom.server.store import FILE_SOURCES
 
 _SHOWN = 20  # of the blobs that could not be copied
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """What was made. `failed`: blobs that the index names and that could not be read; `bytes`: ciphertext bytes.
-    `unseal_slots`: those of the key service, in words; none where there is no key service. `lacks`: what `--with-keys` could
-    not copy.
+    """What was made. `failed`: blobs that the index names and that could not be read; `bytes`: ciphertext bytes; `sealed`:
+    the store key comes along sealed by the key service.
     """
 
     blobs: int
     bytes: int
     failed: tuple[str, ...]
     store_key_ids: tuple[str, ...]
-    unseal_slots: tuple[str, ...]
     has_keys: bool
-    lacks: tuple[str, ...]
+    sealed: bool
+    kms: CopiedKms | None
 
 
 def backup(data_dir: Path, config_file: Path | None, destination: Path, *, with_keys: bool, as_json: bool) -> int:
@@ -87,7 +83,8 @@ def make_backup(
             copy_database(source.index, index)
             with read_copy(index) as read:
                 key_ids = tuple(sorted(identity.hex() for identity in store_keys_in_use(read)))
-            _copy_store_keys(source, copy, key_ids, with_keys=with_keys)
+            sealed = _copy_keys(source, copy, key_ids, with_keys=with_keys)
+        kms = copy_key_service(source, copy, with_keys=with_keys)
         with (
             read_copy(index) as read,
             closing(open_tree(os.fspath(copy.blobs))) as copied_blobs,
@@ -100,8 +97,6 @@ def make_backup(
                 show(done, total)
             copier.sync()
             size = copier.copied_bytes
-    slots = _copy_key_service(source, copy)
-    lacks = _copy_root_keys(source, copy, slots) if with_keys else ()
     _copy_identities(source, copy, with_key=with_keys)
     _copy_small(source.data_dir, destination, with_keys=with_keys)
     index.rename(copy.index)
@@ -111,9 +106,9 @@ def make_backup(
         bytes=size,
         failed=tuple(failed),
         store_key_ids=key_ids,
-        unseal_slots=tuple(slot.shown for slot in slots),
         has_keys=with_keys,
-        lacks=lacks,
+        sealed=sealed,
+        kms=kms,
     )
 
 
@@ -129,38 +124,14 @@ def _refuse(source: Paths, settings: Settings, destination: Path, *, with_keys: 
         )
 
 
-def _copy_store_keys(source: Paths, copy: Paths, key_ids: tuple[str, ...], *, with_keys: bool) -> None:
-    """Those that the key service sealed are no secret, and go along always. Raises CommandError where one is not there."""
-    for identity in key_ids:
-        there = [name for name in (identity + SUFFIX, identity + SEALED_SUFFIX) if (source.keys / name).exists()]
-        if with_keys and not there:
-            raise CommandError(f"--with-keys: the store key {identity} is not in {source.keys}")
-        for name in there:
-            if with_keys or name.endswith(SEALED_SUFFIX):
-                write_private(copy.keys / name, (source.keys / name).read_bytes())
-
-
-def _copy_key_service(source: Paths, copy: Paths) -> tuple[Slot, ...]:
-    """Its database, sealed as it is, and its log up to the same revision; the slots that open it."""
-    if not (source.kms / DATABASE_FILE).exists():
-        return ()
-    make_private_directory(copy.kms)
-    copy_database(source.kms / DATABASE_FILE, copy.kms / DATABASE_FILE)
-    with read_copy(copy.kms / DATABASE_FILE) as read:
-        slots = tuple(slot_of(row) for row in read(SELECT_SLOTS, ()))
-        ((revision,),) = read("SELECT revision FROM heads WHERE name = 'state'", ())
-    if source.audit.is_dir():
-        copy_log(source.audit, copy.audit, state_revision=cast("int", revision))
-    return slots
-
-
-def _copy_root_keys(source: Paths, copy: Paths, slots: tuple[Slot, ...]) -> tuple[str, ...]:
-    """The key file that a start makes; the slots whose keys are elsewhere, where none of them is in the copy."""
-    key_file = source.kms / KEY_FILE
-    if KeyFile(KEY_FILE) not in [slot.source for slot in slots] or not key_file.exists():
-        return tuple(slot.shown for slot in slots)
-    write_private(copy.kms / KEY_FILE, key_file.read_bytes())
-    return ()
+def _copy_keys(source: Paths, copy: Paths, key_ids: tuple[str, ...], *, with_keys: bool) -> bool:
+    """Whether the key service has sealed all of them: such a file is no secret, and worth nothing without it."""
+    sealed = [is_sealed(source.keys, bytes.fromhex(identity)) for identity in key_ids]
+    for identity, by_kms in zip(key_ids, sealed, strict=True):
+        if by_kms or with_keys:
+            name = identity + (SEALED_SUFFIX if by_kms else SUFFIX)
+            write_private(copy.keys / name, (source.keys / name).read_bytes())
+    return all(sealed)
 
 
 def _copy_identities(source: Paths, copy: Paths, *, with_key: bool) -> None:
@@ -187,28 +158,40 @@ def _copy_small(source: Path, destination: Path, *, with_keys: bool) -> None:
 
 
 def _sentence(made: Backup, data_dir: Path, destination: Path) -> str:
-    rest = "the index, the KMS with its audit log and the users" if made.unseal_slots else "the index and the users"
-    lines = [f"{made.blobs:,} blobs ({made.bytes:,} bytes), {rest} are in {destination}."]
-    keys = " and ".join(made.store_key_ids)
-    slots = ", or ".join(made.unseal_slots)
-    if made.has_keys:
-        root = "the root key of the KMS, " if made.unseal_slots and not made.lacks else ""
-        lines.append(
-            f"So are the store key {keys}, {root}the identity key, the root credentials and the CA's key: guard it as you"
-            " guard them."
-        )
-        if made.lacks:
-            lines.append(f"What opens the KMS is not: {slots}. Keep a copy of that elsewhere.")
-    else:
-        lines.append(
-            f"Without the store key {keys} nothing of it can be read, and without the identity key no user. Keep copies"
-            " of both elsewhere."
-        )
-        if made.unseal_slots:
-            lines.append(f"The KMS opens with one of its unseal slots: {slots}. Keep a copy of that elsewhere, too.")
+    what = "the index and the users" if made.kms is None else "the index, the KMS with its audit log and the users"
+    lines = [f"{made.blobs:,} blobs ({made.bytes:,} bytes), {what} are in {destination}."]
+    lines += _about_keys(made)
     if made.failed:
         lines.append(
             f"{len(made.failed):,} blobs could not be read: `strongroom verify --data-dir {data_dir}` tells whose."
         )
         lines += [f"  {blob_id}" for blob_id in made.failed[:_SHOWN]]
     return "\n".join(lines)
+
+
+def _about_keys(made: Backup) -> list[str]:
+    key = f"the store key {' and '.join(made.store_key_ids)}"
+    lines = []
+    if made.has_keys:
+        files = "" if made.kms is None else "".join(f"{name}, " for name in made.kms.key_files)
+        own = "" if made.sealed else f"{key}, "
+        lines.append(
+            f"So are {own}{files}the identity key, the root credentials and the CA's key: guard it as you guard them."
+        )
+    elif made.sealed:
+        lines.append("Without the identity key nobody can use it: keep a copy of that elsewhere.")
+    else:
+        lines.append(
+            f"Without {key} nothing of it can be read, and without the identity key no user. Keep copies of both"
+            " elsewhere."
+        )
+    if made.sealed:
+        lines.append(f"The KMS has sealed {key}: nothing can be read without that KMS.")
+    if made.kms is not None and made.kms.elsewhere:
+        slots = ", ".join(made.kms.elsewhere)
+        lines.append(
+            f"Not in it, though it opens the KMS too: {slots}."
+            if made.kms.key_files
+            else f"The KMS opens with any one of these, which are not in it: {slots}. Keep a copy elsewhere."
+        )
+    return lines

@@ -22,7 +22,7 @@ from strongroom.database.sqlite import read_once
 from strongroom.kms.creation import DATABASE_FILE
 from strongroom.kms.slot_rows import SELECT_SLOTS, slot_of
 from strongroom.kms.slots import KEY_FILE, Given, Slot, SlotError, SlotKeyMissing, slot_key
-from strongroom.server import Paths
+from strongroom.server.paths import Paths
 
 _LATE = timedelta(hours=2)  # a running key service writes a checkpoint every hour at least
 _RESERVE_FILE = "kms.reserve"

@@ -15,7 +15,7 @@ from strongroom.cli.store_command import CommandError, on_store
 from strongroom.cli.tables import print_table
 from strongroom.config import Settings
 from strongroom.metadata.census import KeyUsage, census
-from strongroom.server import OpenStore
+from strongroom.server.store import OpenStore
 
 
 def create(

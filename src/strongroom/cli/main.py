@@ -167,7 +167,10 @@ def backup(
     config: ConfigFile = None,
     with_keys: Annotated[
         bool,
-        typer.Option("--with-keys", help="Also the store key, the KMS's root key, the root credentials and the CA."),
+        typer.Option(
+            "--with-keys",
+            help="Also the store key, key files of the KMS, the identity key, the root credentials and the CA.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
