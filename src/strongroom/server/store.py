@@ -42,6 +42,7 @@ from strongroom.keys.store_keys import (
     OpenSealed,
     StoreKeyError,
     StoreKeys,
+    StoreKeyUnavailable,
     create_key_file,
     load_credentials,
     load_environment,
@@ -50,7 +51,7 @@ from strongroom.keys.store_keys import (
 from strongroom.observe import log
 from strongroom.s3.storage import Storage
 from strongroom.server.key_service import key_endpoint, store_key_service
-from strongroom.server.paths import Paths, StartError
+from strongroom.server.paths import CannotStartNow, Paths, StartError
 
 _HASHING_THREADS = 2
 FILE_SOURCES = frozenset({"keyfile", "kms"})
@@ -206,7 +207,7 @@ async def open_store(
     data_dir: Path, settings: Settings, *, policies_of: PoliciesOf | None = None, home: Path | None = None
 ) -> OpenStore:
     """Open an initialised store. `policies_of`: of the people for whom keys will be asked; `home`: see `Paths`. Raises
-    StartError.
+    StartError, CannotStartNow.
     """
     paths = Paths(data_dir, home)
     load, endpoint = _loader(paths, settings), key_endpoint(settings, paths)
@@ -221,6 +222,8 @@ async def open_store(
         keyring = await _keyring(database, load, paths, settings)
     except BaseException as error:
         await database.close()
+        if isinstance(error, StoreKeyUnavailable):
+            raise CannotStartNow(f"The store in {data_dir} can't be opened: {error}") from error
         if isinstance(error, (StoreKeyError, IntegrityError, Unavailable)):
             raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
         raise
