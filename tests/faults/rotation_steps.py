@@ -128,7 +128,7 @@ async def is_finished(data_dir: Path, *, suffix: set[str]) -> None:
 async def old_key_opens_nothing(data_dir: Path, old: dict[Path, bytes]) -> None:
     """With the old key in the place of the new one nothing opens any more."""
     keys = Paths(data_dir).keys
-    shutil.rmtree(keys)
+    aside = keys.rename(keys.with_name("aside"))
     keys.mkdir(0o700)
     for path, key in old.items():
         (keys / path.name).write_bytes(key)
@@ -137,6 +137,9 @@ async def old_key_opens_nothing(data_dir: Path, old: dict[Path, bytes]) -> None:
         store = await open_store(data_dir, config.load(data_dir, environ={}))
     except StartError:
         return
+    finally:
+        shutil.rmtree(keys)
+        aside.rename(keys)
     await store.close()
     raise IntegrityError("the store opened under its old key")
 

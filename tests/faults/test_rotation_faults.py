@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -44,7 +45,8 @@ def test_a_move_into_the_key_service_and_out_again_killed_at_any_step_is_finishe
 def key_service(data_dir: Path) -> Iterator[None]:
     """`strongroom kms` alone, beside nothing."""
     command = [STRONGROOM, "kms", "--data-dir", str(data_dir), "--listen", "off", "--listen-metrics", "off"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    quiet = {**os.environ, "STRONGROOM_LOG_LEVEL": "warning"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=quiet) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline().startswith(b"Strongroom KMS is ready")
