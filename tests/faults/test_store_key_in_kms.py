@@ -136,7 +136,7 @@ def test_a_running_store_moves_there_and_back_and_no_request_notices(tmp_path: P
         assert load.lost() == []
         assert server.s3().get_object(Bucket="idle", Key="key")["Body"].read() == b"content"
         told = command("backup", "--data-dir", server.data_dir, tmp_path / "copy", "--with-keys", environment=IN_KMS)
-        assert (told["sealed"], told["kms"]["key_files"]) == (True, ["kms/root.key"])
+        assert (told["is_sealed"], told["key_files"]) == (True, ["kms/root.key"])
     finally:
         server.stop()
     (tmp_path / "again").mkdir()

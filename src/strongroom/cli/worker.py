@@ -19,7 +19,7 @@ from strongroom.database.database import Unavailable
 from strongroom.edge import listener
 from strongroom.edge.certificates import ServerContext
 from strongroom.observe import log, metrics
-from strongroom.server.paths import CannotStartNow, StartError
+from strongroom.server.paths import StartError
 
 _MAINTENANCE_PAUSE = 10.0  # seconds after a failure of the maintenance
 
@@ -45,11 +45,12 @@ def serve(
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(build, settings, tls))
-    except CannotStartNow as error:  # the supervisor tries again, with longer and longer pauses
-        log.failure("The server can't start now", reason=str(error))
-        sys.exit(1)
     except StartError as error:
-        log.failure("The server can't start", reason=str(error))
+        if settings.log_format == "text":  # as every other reason is told; it may have several lines
+            log.flush()
+            print(f"strongroom: {error}", file=sys.stderr)
+        else:
+            log.failure("The server can't start", reason=str(error))
         sys.exit(supervisor.CANNOT_START)
 
 

@@ -12,10 +12,6 @@ class StartError(Exception):
     """The server can't start; the text is for the person who starts it."""
 
 
-class CannotStartNow(StartError):
-    """A service that the start needs does not answer: another start may succeed."""
-
-
 @dataclass(frozen=True, slots=True)
 class Paths:
     """Where things lie below the data directory. `home`: the one whose users and key service count, where that is another

@@ -35,7 +35,7 @@ async def build(settings: Settings, data_dir: Path) -> Application:
     root = load_root(data_dir, os.environ, settings.account_id)
     identities, identity_database = await open_identities(data_dir, root)
     try:
-        store = await open_store(data_dir, settings, policies_of=identities.policies_of)
+        store = await open_store(data_dir, settings, people=identities)
     except BaseException:
         await identity_database.close()
         raise

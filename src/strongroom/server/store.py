@@ -26,7 +26,7 @@ from strongroom.identity.files import initialise_identities
 from strongroom.identity.records import IdentityError
 from strongroom.keys.aws_kms import AwsKms
 from strongroom.keys.bucket_keys import KmsBucketKeys
-from strongroom.keys.judged import JudgedKeyService, PoliciesOf
+from strongroom.keys.judged import JudgedKeyService, People
 from strongroom.keys.keyring import Keyring, primary_store_key
 from strongroom.keys.rotation import (
     Rotation,
@@ -42,7 +42,6 @@ from strongroom.keys.store_keys import (
     OpenSealed,
     StoreKeyError,
     StoreKeys,
-    StoreKeyUnavailable,
     create_key_file,
     load_credentials,
     load_environment,
@@ -51,7 +50,7 @@ from strongroom.keys.store_keys import (
 from strongroom.observe import log
 from strongroom.s3.storage import Storage
 from strongroom.server.key_service import key_endpoint, store_key_service
-from strongroom.server.paths import CannotStartNow, Paths, StartError
+from strongroom.server.paths import Paths, StartError
 
 _HASHING_THREADS = 2
 FILE_SOURCES = frozenset({"keyfile", "kms"})
@@ -204,10 +203,10 @@ def _where_keys_come_from(paths: Paths, settings: Settings) -> str:
 
 
 async def open_store(
-    data_dir: Path, settings: Settings, *, policies_of: PoliciesOf | None = None, home: Path | None = None
+    data_dir: Path, settings: Settings, *, people: People | None = None, home: Path | None = None
 ) -> OpenStore:
-    """Open an initialised store. `policies_of`: of the people for whom keys will be asked; `home`: see `Paths`. Raises
-    StartError, CannotStartNow.
+    """Open an initialised store. `people`: those for whom keys will be asked; `home`: see `Paths`. Raises
+    StartError.
     """
     paths = Paths(data_dir, home)
     load, endpoint = _loader(paths, settings), key_endpoint(settings, paths)
@@ -222,13 +221,11 @@ async def open_store(
         keyring = await _keyring(database, load, paths, settings)
     except BaseException as error:
         await database.close()
-        if isinstance(error, StoreKeyUnavailable):
-            raise CannotStartNow(f"The store in {data_dir} can't be opened: {error}") from error
         if isinstance(error, (StoreKeyError, IntegrityError, Unavailable)):
             raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
         raise
     blobs, kms = LocalBlobs(paths.blobs), AwsKms(endpoint)
-    provider = _provider(settings, kms, policies_of)
+    provider = _provider(settings, kms, people)
     bucket_keys = KmsBucketKeys(database, keyring, provider, now_us=_now_us, window=settings.bucket_key_window)
     storage = Storage(
         database=database,
@@ -267,11 +264,11 @@ async def _keyring(database: SqliteDatabase, load: LoadStoreKeys, paths: Paths, 
     return Keyring(database, store_id=store_id, load=load, now_us=_now_us)
 
 
-def _provider(settings: Settings, kms: AwsKms, policies_of: PoliciesOf | None) -> AwsKms | JudgedKeyService:
+def _provider(settings: Settings, kms: AwsKms, people: People | None) -> AwsKms | JudgedKeyService:
     """Amazon's key service judges this server, and leaves the people to us."""
-    if settings.kms_endpoint == "own" or policies_of is None:
+    if settings.kms_endpoint == "own" or people is None:
         return kms
-    return JudgedKeyService(kms, policies_of=policies_of, region=settings.region)
+    return JudgedKeyService(kms, people=people, region=settings.region)
 
 
 def look_at_store(data_dir: Path, settings: Settings) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from strongroom.server.paths import CannotStartNow, StartError
+from strongroom.server.paths import StartError
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,8 @@ async def build_kms(settings, data_dir: Path, *, ask_passphrase) -> KmsApplicati
 
 
 async def build(settings, data_dir: Path) -> Application:
-    if (data_dir / "not-now").exists():
-        (data_dir / f"tried.{os.getpid()}").touch()
-        raise CannotStartNow("the key service does not answer")
     if (data_dir / "refuse-build").exists():
+        (data_dir / f"refused.{os.getpid()}").touch()
         raise StartError("the store is not as it was")
     return Application(data_dir)
 
