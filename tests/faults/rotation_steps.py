@@ -1,4 +1,5 @@
-"""For test_rotation_faults.py: a process that rotates the store key and kills itself at its n-th step.
+"""For test_rotation_faults.py: a process that rotates the store key, or moves it into the key service or out of it, and
+kills itself at its n-th step.
 
 A step is a file that is opened, renamed or removed (Python's audit events), or a transaction, before and after. The
 children are forked from a process without threads, so that a hundred rounds take seconds.
@@ -72,10 +73,13 @@ async def rotate(data_dir: Path, steps: Steps, kind: str) -> None:
     sys.addaudithook(lambda event, _args: steps.take() if event in _EVENTS else None)
     rotation = replace(store.rotation, database=Stepping(store.database, steps), pause=0)
     with rotation_lock(Paths(data_dir).s3):
-        if kind == "store key":
-            await rotate_store_key(rotation, lambda _done, _all: None)
-        else:
-            await rotate_bucket_secrets(rotation, lambda _done, _all: None)
+        match kind:
+            case "bucket secrets":
+                await rotate_bucket_secrets(rotation, lambda _done, _all: None)
+            case "to the kms":
+                await rotate_store_key(replace(rotation, generate_sealed=store.store_keys[0]), lambda _done, _all: None)
+            case _:
+                await rotate_store_key(rotation, lambda _done, _all: None)
     os._exit(0)  # what comes now is no rotation
 
 
@@ -107,15 +111,16 @@ async def look(data_dir: Path) -> None:
         await store.close()
 
 
-async def is_finished(data_dir: Path) -> None:
+async def is_finished(data_dir: Path, *, suffix: set[str]) -> None:
     store = await open_store(data_dir, config.load(data_dir, environ={}))
     try:
         primary = await store.database.read("SELECT value FROM store WHERE name = 'primary_store_key_id'")
         assert await store.database.read("SELECT DISTINCT store_key_id FROM bucket_secrets") == primary
         unused = "SELECT 1 FROM bucket_secrets s JOIN buckets b USING (bucket_id) WHERE s.version > b.secret_version"
         assert await store.database.read(unused) == []
-        files = [path.name for path in Paths(data_dir).keys.iterdir()]
-        assert files == [f"{bytes(primary[0][0]).hex()}.key"], files  # type: ignore[arg-type]
+        (file,) = Paths(data_dir).keys.iterdir()
+        assert file.stem == bytes(primary[0][0]).hex()  # type: ignore[arg-type]
+        assert file.suffix in suffix, file
     finally:
         await store.close()
 
@@ -123,7 +128,7 @@ async def is_finished(data_dir: Path) -> None:
 async def old_key_opens_nothing(data_dir: Path, old: dict[Path, bytes]) -> None:
     """With the old key in the place of the new one nothing opens any more."""
     keys = Paths(data_dir).keys
-    shutil.rmtree(keys)
+    aside = keys.rename(keys.with_name("aside"))
     keys.mkdir(0o700)
     for path, key in old.items():
         (keys / path.name).write_bytes(key)
@@ -132,6 +137,9 @@ async def old_key_opens_nothing(data_dir: Path, old: dict[Path, bytes]) -> None:
         store = await open_store(data_dir, config.load(data_dir, environ={}))
     except StartError:
         return
+    finally:
+        shutil.rmtree(keys)
+        aside.rename(keys)
     await store.close()
     raise IntegrityError("the store opened under its old key")
 
@@ -160,10 +168,12 @@ def main(sound: Path, data_dir: Path, kind: str, finish: str) -> int:
         else:
             initialise(data_dir, config.load(data_dir, environ={}))
         asyncio.run(look(data_dir))
-        asyncio.run(is_finished(data_dir))
+        # Killed early, the move has not begun, and the next start finishes nothing.
+        new = ".kms" if kind == "to the kms" else ".key"
+        asyncio.run(is_finished(data_dir, suffix={new} if not killed or finish == "the next run" else {".key", ".kms"}))
         if not killed:
             break
-    if kind == "store key":
+    if kind != "bucket secrets":
         asyncio.run(old_key_opens_nothing(data_dir, old))
     return step
 

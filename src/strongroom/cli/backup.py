@@ -1,9 +1,9 @@
 """`strongroom backup`: a copy of the index as of one moment, of the blobs that it names, of the key service, its audit log
 and the users, beside a running server.
 
-The blobs are held first, so that none is deleted from then on; then the index is copied, and then what that copy names:
-keys before blobs, as that takes a moment only.
-The copy of the index gets its name last: without it a server refuses the directory, so that half a backup is never
+The blobs are held first, so that none is deleted from then on; then the index is copied, and then what that copy names.
+The key service comes after the index, because a key is durable there before anything is sealed under it. The copy of
+the index gets its name last: without it a server refuses the directory, so that half a backup is never
 taken for a whole one. No key is needed for any of it.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from strongroom import config
 from strongroom.blobs.local_copy import Copier
 from strongroom.blobs.local_files import held, open_tree
-from strongroom.cli.backup_kms import CopiedKms, copy_key_service
+from strongroom.cli.backup_kms import copy_key_service
 from strongroom.cli.store_command import CommandError, progress, run, settings_of
 from strongroom.config import Settings
 from strongroom.database.migrations import migrations_of, require_newest
@@ -38,17 +38,20 @@ _SHOWN = 20  # of the blobs that could not be copied
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """What was made. `failed`: blobs that the index names and that could not be read; `bytes`: ciphertext bytes; `sealed`:
-    the store key comes along sealed by the key service.
+    """What was made. `failed`: blobs that the index names and that could not be read; `bytes`: ciphertext bytes; `is_sealed`:
+    the store key goes along always, since the key service has sealed it. `unseal_slots`: those of the key service, in
+    words; none where there is no key service. `lacks`: what opens the key service, where nothing in the copy does.
     """
 
     blobs: int
     bytes: int
     failed: tuple[str, ...]
     store_key_ids: tuple[str, ...]
+    is_sealed: bool
+    unseal_slots: tuple[str, ...]
+    key_files: tuple[str, ...]
     has_keys: bool
-    sealed: bool
-    kms: CopiedKms | None
+    lacks: tuple[str, ...]
 
 
 def backup(data_dir: Path, config_file: Path | None, destination: Path, *, with_keys: bool, as_json: bool) -> int:
@@ -83,7 +86,7 @@ def make_backup(
             copy_database(source.index, index)
             with read_copy(index) as read:
                 key_ids = tuple(sorted(identity.hex() for identity in store_keys_in_use(read)))
-            sealed = _copy_keys(source, copy, key_ids, with_keys=with_keys)
+            all_sealed = _copy_store_keys(source, copy, key_ids, with_keys=with_keys)
         kms = copy_key_service(source, copy, with_keys=with_keys)
         with (
             read_copy(index) as read,
@@ -106,9 +109,11 @@ def make_backup(
         bytes=size,
         failed=tuple(failed),
         store_key_ids=key_ids,
+        is_sealed=all_sealed,
+        unseal_slots=kms.slots,
+        key_files=kms.key_files,
         has_keys=with_keys,
-        sealed=sealed,
-        kms=kms,
+        lacks=() if kms.key_files else kms.slots,
     )
 
 
@@ -124,13 +129,18 @@ def _refuse(source: Paths, settings: Settings, destination: Path, *, with_keys: 
         )
 
 
-def _copy_keys(source: Paths, copy: Paths, key_ids: tuple[str, ...], *, with_keys: bool) -> bool:
-    """Whether the key service has sealed all of them: such a file is no secret, and worth nothing without it."""
+def _copy_store_keys(source: Paths, copy: Paths, key_ids: tuple[str, ...], *, with_keys: bool) -> bool:
+    """Whether the key service has sealed all of them: such a file is no secret, and goes along always. Raises CommandError
+    where one is not there.
+    """
     sealed = [is_sealed(source.keys, bytes.fromhex(identity)) for identity in key_ids]
     for identity, by_kms in zip(key_ids, sealed, strict=True):
         if by_kms or with_keys:
             name = identity + (SEALED_SUFFIX if by_kms else SUFFIX)
-            write_private(copy.keys / name, (source.keys / name).read_bytes())
+            try:
+                write_private(copy.keys / name, (source.keys / name).read_bytes())
+            except FileNotFoundError:
+                raise CommandError(f"--with-keys: the store key {identity} is not in {source.keys}") from None
     return all(sealed)
 
 
@@ -158,8 +168,8 @@ def _copy_small(source: Path, destination: Path, *, with_keys: bool) -> None:
 
 
 def _sentence(made: Backup, data_dir: Path, destination: Path) -> str:
-    what = "the index and the users" if made.kms is None else "the index, the KMS with its audit log and the users"
-    lines = [f"{made.blobs:,} blobs ({made.bytes:,} bytes), {what} are in {destination}."]
+    rest = "the index, the KMS with its audit log and the users" if made.unseal_slots else "the index and the users"
+    lines = [f"{made.blobs:,} blobs ({made.bytes:,} bytes), {rest} are in {destination}."]
     lines += _about_keys(made)
     if made.failed:
         lines.append(
@@ -171,27 +181,24 @@ def _sentence(made: Backup, data_dir: Path, destination: Path) -> str:
 
 def _about_keys(made: Backup) -> list[str]:
     key = f"the store key {' and '.join(made.store_key_ids)}"
-    lines = []
+    slots = ", or ".join(made.unseal_slots)
+    lines = [f"It holds {key}, which nothing opens but this KMS."] if made.is_sealed else []
     if made.has_keys:
-        files = "" if made.kms is None else "".join(f"{name}, " for name in made.kms.key_files)
-        own = "" if made.sealed else f"{key}, "
+        own = "" if made.is_sealed else f"{key}, "
+        root = f"the key files of the KMS ({', '.join(made.key_files)}), " if made.key_files else ""
         lines.append(
-            f"So are {own}{files}the identity key, the root credentials and the CA's key: guard it as you guard them."
+            f"So are {own}{root}the identity key, the root credentials and the CA's key: guard it as you guard them."
         )
-    elif made.sealed:
-        lines.append("Without the identity key nobody can use it: keep a copy of that elsewhere.")
+        if made.lacks:
+            lines.append(f"What opens the KMS is not: {slots}. Keep a copy of that elsewhere.")
+        return lines
+    if made.is_sealed:
+        lines.append("Without the identity key it has no user. Keep a copy of it elsewhere.")
     else:
         lines.append(
             f"Without {key} nothing of it can be read, and without the identity key no user. Keep copies of both"
             " elsewhere."
         )
-    if made.sealed:
-        lines.append(f"The KMS has sealed {key}: nothing can be read without that KMS.")
-    if made.kms is not None and made.kms.elsewhere:
-        slots = ", ".join(made.kms.elsewhere)
-        lines.append(
-            f"Not in it, though it opens the KMS too: {slots}."
-            if made.kms.key_files
-            else f"The KMS opens with any one of these, which are not in it: {slots}. Keep a copy elsewhere."
-        )
+    if slots:
+        lines.append(f"The KMS opens with any one of its unseal slots: {slots}. Keep a copy of that elsewhere, too.")
     return lines

@@ -14,7 +14,7 @@ from strongroom.audit.copy import RecordMissing, copy_checkpoints, copy_records
 from strongroom.cli import supervisor
 from strongroom.cli.kms_socket import fetch_database
 from strongroom.cli.store_command import CommandError
-from strongroom.database.private_file import NotPrivate, make_private_directory, read_private, write_private
+from strongroom.database.private_file import make_private_directory, write_private
 from strongroom.database.sqlite import backup as copy_database
 from strongroom.database.sqlite import read_copy
 from strongroom.kms.creation import DATABASE_FILE
@@ -26,18 +26,16 @@ from strongroom.server.paths import Paths
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopiedKms:
-    """`key_files`: those that are in the copy. `elsewhere`: the other slots any of which opens it, in words."""
+    """`slots`: any of which opens it, in words; none where there is no key service. `key_files`: those in the copy."""
 
-    key_files: tuple[str, ...]
-    elsewhere: tuple[str, ...]
+    slots: tuple[str, ...] = ()
+    key_files: tuple[str, ...] = ()
 
 
-def copy_key_service(source: Paths, copy: Paths, *, with_keys: bool) -> CopiedKms | None:
-    """After the index: what an object is sealed under is older than the object. None where there is no key service.
-    Raises CommandError, OSError, Unavailable, IntegrityError.
-    """
+def copy_key_service(source: Paths, copy: Paths, *, with_keys: bool) -> CopiedKms:
+    """After the index: what an object is sealed under is older than the object. Raises CommandError, OSError, Unavailable, IntegrityError."""
     if not (source.kms / DATABASE_FILE).exists():
-        return None
+        return CopiedKms()
     for directory in (copy.kms, copy.audit):
         make_private_directory(directory)
     database = copy.kms / DATABASE_FILE
@@ -51,7 +49,10 @@ def copy_key_service(source: Paths, copy: Paths, *, with_keys: bool) -> CopiedKm
         _copy_running(source, copy, database)
     with read_copy(database) as read:
         slots = [slot_of(row) for row in read(SELECT_SLOTS, ())]
-    return _copy_key_files(source, copy, slots if with_keys else [], slots)
+    return CopiedKms(
+        slots=tuple(slot.shown for slot in slots),
+        key_files=_copy_key_files(source, copy, slots) if with_keys else (),
+    )
 
 
 @contextmanager
@@ -80,17 +81,11 @@ def _copy_running(source: Paths, copy: Paths, database: Path) -> None:
         raise CommandError(f"the audit log can't be copied: {error}. See `strongroom audit verify`.") from error
 
 
-def _copy_key_files(source: Paths, copy: Paths, wanted: list[Slot], slots: list[Slot]) -> CopiedKms:
+def _copy_key_files(source: Paths, copy: Paths, slots: list[Slot]) -> tuple[str, ...]:
+    """Those below DIR/kms: one that lies elsewhere was put there to lie elsewhere."""
     copied = []
-    for slot in wanted:
-        # One that lies elsewhere was put there to lie elsewhere.
-        if isinstance(slot.source, KeyFile) and not Path(slot.source.path).is_absolute():
-            try:
-                write_private(copy.kms / slot.source.path, read_private(source.kms / slot.source.path))
-            except (FileNotFoundError, NotPrivate):
-                continue
-            copied.append(slot)
-    return CopiedKms(
-        key_files=tuple(f"kms/{slot.source.path}" for slot in copied if isinstance(slot.source, KeyFile)),
-        elsewhere=tuple(slot.shown for slot in slots if slot not in copied),
-    )
+    for name in [slot.source.path for slot in slots if isinstance(slot.source, KeyFile)]:
+        if not Path(name).is_absolute() and (source.kms / name).exists():
+            write_private(copy.kms / name, (source.kms / name).read_bytes())
+            copied.append(f"kms/{name}")
+    return tuple(copied)

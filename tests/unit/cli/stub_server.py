@@ -134,6 +134,7 @@ async def build_kms(settings, data_dir: Path, *, ask_passphrase) -> KmsApplicati
 
 async def build(settings, data_dir: Path) -> Application:
     if (data_dir / "refuse-build").exists():
+        (data_dir / f"refused.{os.getpid()}").touch()
         raise StartError("the store is not as it was")
     return Application(data_dir)
 

@@ -95,7 +95,7 @@ def test_without_keys_it_names_what_to_keep_and_opens_once_that_is_there(copies:
     (store_key,) = Paths(copies.data_dir).keys.iterdir()
     assert "the index, the KMS with its audit log and the users are in" in copies.told
     assert f"Without the store key {store_key.stem} nothing of it can be read" in copies.told
-    assert "The KMS opens with any one of these, which are not in it: slot 'default' (key file root.key)" in copies.told
+    assert "The KMS opens with any one of its unseal slots: slot 'default' (key file root.key)" in copies.told
     assert sorted(path.name for path in Paths(copies.live).kms.iterdir()) == ["kms.db"]
     shutil.copy2(store_key, Paths(copies.live).keys)
     shutil.copy2(Paths(copies.data_dir).identity.key, Paths(copies.live).identity.key)
@@ -108,7 +108,7 @@ def test_without_keys_it_names_what_to_keep_and_opens_once_that_is_there(copies:
 
 
 def test_with_keys_it_opens_as_it_stands(copies: Copies) -> None:
-    assert "kms/root.key, the identity key" in copies.told_at_rest
+    assert "the key files of the KMS (kms/root.key), the identity key" in copies.told_at_rest
     for path in (copies.at_rest, *copies.at_rest.rglob("*")):
         mode = stat.S_IMODE(path.lstat().st_mode)
         assert mode == (0o700 if path.is_dir() else 0o600), path
@@ -150,5 +150,5 @@ def test_a_key_file_that_lies_elsewhere_stays_there(copies: Copies, tmp_path: Pa
     database.close()
     shutil.move(source.kms / "root.key", elsewhere)
     copied = backup_kms.copy_key_service(source, Paths(tmp_path / "copy"), with_keys=True)
-    assert copied == backup_kms.CopiedKms(key_files=(), elsewhere=(f"slot 'default' (key file {elsewhere})",))
+    assert copied == backup_kms.CopiedKms(key_files=(), slots=(f"slot 'default' (key file {elsewhere})",))
     assert [path.name for path in Paths(tmp_path / "copy").kms.iterdir()] == ["kms.db"]

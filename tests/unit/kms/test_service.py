@@ -81,7 +81,7 @@ class Everybody:
     def person(self, arn: str) -> Person:
         if not arn.endswith(":root"):
             raise UnknownPrincipal(arn)
-        return Person(user_id=ACCOUNT, policies=())
+        return Person(ACCOUNT, ())
 
 
 @dataclass
