@@ -340,7 +340,14 @@ def _json_service(settings: Settings, opened: OpenKeyService, *, internal: bool)
     async def refused(refusal: Refusal) -> None:
         left_out = 0 if refusal.is_verified else limit.admit()
         if left_out is not None:
-            event = refusal_event(opened.kms, refusal.operation, refusal.error, refusal.caller, left_out=left_out)
+            event = refusal_event(
+                opened.kms,
+                refusal.operation,
+                refusal.error,
+                refusal.caller,
+                is_verified=refusal.is_verified,
+                left_out=left_out,
+            )
             await opened.service.refused(event)
 
     async def ready() -> bool:
