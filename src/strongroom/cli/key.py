@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from strongroom.cli.key_client import key_id_of, with_kms
@@ -47,9 +48,8 @@ def list_keys(client: Any, _: Settings, *, as_json: bool) -> int:
     table = Table("key", "aliases", "state", "spec", "made", "description")
     for key in sorted(described, key=lambda key: key["CreationDate"]):
         created = key["CreationDate"].strftime("%Y-%m-%d")
-        table.add_row(
-            key["KeyId"], "\n".join(key["Aliases"]), key["KeyState"], key["KeySpec"], created, key["Description"]
-        )
+        description = escape(_shown(key["Description"]))
+        table.add_row(key["KeyId"], "\n".join(key["Aliases"]), key["KeyState"], key["KeySpec"], created, description)
     _print(table)
     return 0
 
@@ -97,7 +97,8 @@ def cancel_deletion(client: Any, _: Settings, *, key: str) -> int:
 
 
 def get_policy(client: Any, _: Settings, *, key: str) -> int:
-    print(client.get_key_policy(KeyId=key_id_of(client, key))["Policy"])
+    text = client.get_key_policy(KeyId=key_id_of(client, key))["Policy"]
+    print("\n".join(_shown(line) for line in text.splitlines()) if sys.stdout.isatty() else text)
     return 0
 
 
@@ -152,7 +153,12 @@ def _tell(told: Mapping[str, Any], as_json: bool, text: str | None = None) -> in
 def _text(value: object) -> str:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%SZ")
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return _shown(", ".join(map(str, value)) if isinstance(value, list) else str(value))
+
+
+def _shown(text: str) -> str:
+    """Text that somebody else has chosen (a key's description): nothing in it steers the terminal."""
+    return text if text.isprintable() else json.dumps(text)[1:-1]
 
 
 def _json(value: Mapping[str, Any]) -> str:
