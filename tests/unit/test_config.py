@@ -104,7 +104,7 @@ def test_what_is_no_address_is_refused(text) -> None:
         ("stall_timeout = 0", "setting stall_timeout"),
         ("stall_timeout = nan", "setting stall_timeout"),
         ("deletion_grace = inf", "setting deletion_grace"),
-        ('store_key_source = "vault"', "setting store_key_source .*'keyfile', 'environment' or 'credential'"),
+        ('store_key_source = "vault"', "setting store_key_source .*'keyfile', 'kms', 'environment' or 'credential'"),
         ('tls_key = "k.pem"', "tls_certificate and tls_key go together"),
         ('listen = "off"\nlisten_tls = "off"', "nothing would answer"),
         ("a = ", "not valid TOML"),

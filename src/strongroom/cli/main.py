@@ -20,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain text: one line an error, paragraphs that reflow
-    help="An S3-compatible object store that encrypts everything it stores.",
+    help="An S3-compatible object store that encrypts everything it stores, and the KMS that holds the keys.",
 )
 
 app.add_typer(user_app, name="user")
@@ -113,7 +113,8 @@ def doctor(
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Check permissions, keys, clock, disk, certificate and settings, and say what to do. Works beside a running server.
+    """Check permissions, keys, users, the KMS and its audit log, clock, disk, certificate and settings, and say what to do.
+    Works beside a running server.
 
     Exit code 0: no problem; 1: problems; 2: there is nothing to check.
     """
@@ -165,13 +166,15 @@ def backup(
     destination: Annotated[Path, typer.Argument(metavar="DEST", help="A directory that is empty or missing.")],
     config: ConfigFile = None,
     with_keys: Annotated[
-        bool, typer.Option("--with-keys", help="Also the store key, the root credentials and the CA.")
+        bool,
+        typer.Option("--with-keys", help="Also the store key, the KMS's root key, the root credentials and the CA."),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Copy the store as it is at one moment to DEST. Works beside a running server.
 
-    A server starts on DEST as it stands, once its store key is there. Meanwhile nothing is deleted from the disk.
+    The KMS and its audit log are copied with it. A server starts on DEST as it stands, once its keys are there. Meanwhile
+    nothing is deleted from the disk.
     """
     from strongroom.cli.backup import backup as run  # noqa: PLC0415
 
@@ -250,7 +253,7 @@ def audit_show(
     data_dir: DataDir,
     key: Annotated[
         str | None,
-        typer.Option(metavar="KEY", help="Only uses of this key: an id, an ARN, or an alias as it was named."),
+        typer.Option(metavar="KEY", help="Only uses of this key: an id, an ARN, or an alias, which is followed."),
     ] = None,
     object: Annotated[
         str | None, typer.Option(metavar="BUCKET/KEY", help="Only for this object, or its bucket's bucket key.")

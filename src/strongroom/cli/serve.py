@@ -90,7 +90,7 @@ def _supervise(
             region=settings.region,
             workers=settings.workers,
             data_dir=data_dir,
-            keys=_where_the_key_is(data_dir, settings),
+            keys=_where_keys_are(data_dir, settings),
             credentials=None if os.environ.get(root.ID_VARIABLE) else data_dir / root.FILE_NAME,
             plain=bound(listeners.plain),
             tls=bound(listeners.tls),
@@ -163,13 +163,18 @@ def _prepare(data_dir: Path, settings: Settings) -> "Proof | None":
     return server.Proof(**told["proof"]) if told["proof"] else None
 
 
-def _where_the_key_is(data_dir: Path, settings: Settings) -> str:
+def _where_keys_are(data_dir: Path, settings: Settings) -> str:
+    """Of the store, of the key service where a file opens it, and of the users."""
     from strongroom import server  # noqa: PLC0415
+    from strongroom.kms.slots import KEY_FILE  # noqa: PLC0415
 
+    paths = server.Paths(data_dir)
     match settings.store_key_source:
         case "keyfile" | "kms":
-            return str(server.Paths(data_dir).keys)
+            store = str(paths.keys)
         case "environment":
-            return "the environment variable STRONGROOM_STORE_KEY"
+            store = "the environment variable STRONGROOM_STORE_KEY"
         case "credential":
-            return "the systemd credential strongroom-store-key"
+            store = "the systemd credential strongroom-store-key"
+    files = [path for path in (paths.kms / KEY_FILE, paths.identity.key) if path.exists()]
+    return ", ".join([store, *map(str, files)])

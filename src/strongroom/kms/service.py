@@ -19,7 +19,7 @@ from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Unavailable
 from strongroom.identity.policy import Policy
 from strongroom.identity.requester import Caller
-from strongroom.identity.store import UnknownPrincipal
+from strongroom.identity.store import Person, UnknownPrincipal
 from strongroom.kms.authorize import Permission, authorize, authorize_account, authorize_retirement
 from strongroom.kms.call import Kms, KmsCall, Outcome
 from strongroom.kms.grants import grant_of_token
@@ -74,11 +74,11 @@ class Log(Protocol):
 
 
 class Identities(Protocol):
-    """What it asks about people (identity/store.py). Both raise UnknownPrincipal."""
+    """What it asks about people (identity/store.py)."""
 
-    def policies_of(self, arn: str) -> tuple[Policy, ...]: ...
-
-    def user_id_of(self, arn: str) -> str: ...
+    def person(self, arn: str) -> Person:
+        """Raises UnknownPrincipal."""
+        ...
 
 
 @dataclass(slots=True)
@@ -245,9 +245,10 @@ class KeyService:
         if caller.is_service:
             return (), None
         try:
-            return self._identities.policies_of(caller.arn), self._identities.user_id_of(caller.arn)
+            person = self._identities.person(caller.arn)
         except UnknownPrincipal:
             raise KmsError("AccessDeniedException", f"User: {caller.arn} does not exist.") from None
+        return person.policies, person.user_id
 
     async def _make_managed_key(self, call: KmsCall) -> None:
         """A managed key exists from the first time that somebody names it; the store's, when the store does."""
