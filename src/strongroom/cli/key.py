@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from strongroom.cli.key_client import key_id_of, with_kms
@@ -57,7 +56,7 @@ def list_keys(client: Any, _: Settings, *, as_json: bool) -> int:
     table = Table("key", "aliases", "state", "spec", "made", "description")
     for key in sorted(described, key=lambda key: key["CreationDate"]):
         created = key["CreationDate"].strftime("%Y-%m-%d")
-        description = escape(_shown(key["Description"]))
+        description = _shown(key["Description"])
         table.add_row(key["KeyId"], "\n".join(key["Aliases"]), key["KeyState"], key["KeySpec"], created, description)
     print_table(table)
     return 0
