@@ -219,7 +219,7 @@ def _caller(service: JsonService, request: HttpRequest, authorization: Authoriza
     named = request.headers.get(REQUESTER_HEADER)
     is_service = service.internal and authorization.access_key_id == service.service_access_key_id
     if named is None:
-        return replace(signer, is_service=is_service)
+        return replace(signer, is_service=True) if is_service else signer
     if not is_service or REQUESTER_HEADER not in authorization.signed_headers:
         raise KmsError("AccessDeniedException", "Nobody but this store's own service may ask in another's name.")
     try:
