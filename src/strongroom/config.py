@@ -23,7 +23,10 @@ FILE_NAME = "strongroom.toml"
 # Secrets come in through the environment too, but they are no settings: they may not stand in a file that people copy
 # around.
 _NOT_SETTINGS = frozenset(
-    {"ROOT_ACCESS_KEY_ID", "ROOT_SECRET_ACCESS_KEY", "STORE_KEY", "STORE_KEY_PREVIOUS", "DATA_DIR"}
+    {
+        *("ROOT_ACCESS_KEY_ID", "ROOT_SECRET_ACCESS_KEY", "STORE_KEY", "STORE_KEY_PREVIOUS", "DATA_DIR"),
+        *("KMS_ROOT_KEY", "KMS_PASSPHRASE"),
+    }
 )
 # Kubernetes puts such variables into every pod beside a Service called "strongroom"; they are nobody's typing error.
 _SERVICE_LINK = re.compile(r"(.*_)?(SERVICE_(HOST|PORT)(_.*)?|PORT(_\d+_(TCP|UDP)(_.*)?)?)")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Server, running
+from tests.harness import STRONGROOM, Server, running
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -23,6 +23,8 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server,
     with running(directory) as server:
         (directory / "README.md").write_text(README)
         (directory / "docs").symlink_to(ROOT / "docs")
+        (directory / ".venv" / "bin").mkdir(parents=True)
+        (directory / ".venv" / "bin" / "strongroom").symlink_to(STRONGROOM)
         yield server, directory
 
 
@@ -34,10 +36,14 @@ def block(title: str, language: str) -> str:
 
 def run_block(newcomer: tuple[Server, Path], text: str, program: list[str]) -> str:
     server, directory = newcomer
-    text = text.replace("127.0.0.1:9000", f"127.0.0.1:{server.port}").replace(
-        "localhost:9443", f"localhost:{server.tls_port}"
-    )
+    for there, here in (
+        ("127.0.0.1:9000", f"127.0.0.1:{server.port}"),
+        ("127.0.0.1:9001", f"127.0.0.1:{server.kms_port}"),
+        ("localhost:9443", f"localhost:{server.tls_port}"),
+    ):
+        text = text.replace(there, here)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RCLONE_"))}
+    environment["STRONGROOM_KMS_LISTEN"] = f"127.0.0.1:{server.kms_port}"  # as a server on other ports has it set
     finished = subprocess.run(
         [*program, text],
         cwd=directory,
@@ -54,13 +60,46 @@ def run_block(newcomer: tuple[Server, Path], text: str, program: list[str]) -> s
 SHELL = ["bash", "-euo", "pipefail", "-c"]
 
 
+CREDENTIALS = "import os; os.environ['AWS_SHARED_CREDENTIALS_FILE'] = 'data/credentials'\n"
+BLOCKS = [
+    ("aws-cli:", "sh"),
+    ("boto3, with", "python"),
+    ("boto3, a KMS key's", "python"),
+    ("aws-cli with the KMS", "sh"),
+    ("A user of its own", "sh"),
+    ("rclone:", "sh"),
+    ("s3cmd:", "sh"),
+]
+
+
 def test_aws_cli(newcomer: tuple[Server, Path]) -> None:
     assert "2026/readme.md" in run_block(newcomer, block("aws-cli:", "sh"), SHELL)
 
 
 def test_boto3(newcomer: tuple[Server, Path]) -> None:
-    credentials = "import os; os.environ['AWS_SHARED_CREDENTIALS_FILE'] = 'data/credentials'\n"
-    assert "at dawn" in run_block(newcomer, credentials + block("boto3", "python"), [sys.executable, "-c"])
+    assert "at dawn" in run_block(newcomer, CREDENTIALS + block("boto3, with", "python"), [sys.executable, "-c"])
+
+
+def test_a_kms_keys_whole_life(newcomer: tuple[Server, Path]) -> None:
+    refused, opened = run_block(
+        newcomer, CREDENTIALS + block("boto3, a KMS key's", "python"), [sys.executable, "-c"]
+    ).splitlines()
+    assert "KMS.DisabledException" in refused
+    assert opened == "b'a lot'"
+
+
+def test_aws_cli_with_the_kms(newcomer: tuple[Server, Path]) -> None:
+    told = run_block(newcomer, block("aws-cli with the KMS", "sh"), SHELL)
+    assert "# Strongroom" in told
+    used, opened = (line for line in told.splitlines() if "payroll/readme.md" in line and " ok " in line)
+    assert " GenerateDataKey " in used
+    assert " Decrypt " in opened
+    assert f"{len(README.encode()):,}" in told  # the census
+
+
+def test_users(newcomer: tuple[Server, Path]) -> None:
+    told = run_block(newcomer, block("A user of its own", "sh"), SHELL)
+    assert "is the profile [alice]" in told
 
 
 def test_rclone(newcomer: tuple[Server, Path]) -> None:
@@ -75,7 +114,7 @@ def test_s3cmd(newcomer: tuple[Server, Path]) -> None:
 
 
 def test_no_block_goes_untested() -> None:
-    tested = {block(*each) for each in [("aws-cli:", "sh"), ("boto3", "python"), ("rclone:", "sh"), ("s3cmd:", "sh")]}
+    tested = {block(*each) for each in BLOCKS}
     blocks = set(re.findall(r"```(?:sh|python)\n(.*?)```", README, re.DOTALL))
     assert blocks - tested == {block("## Start", "sh")}, "a block of the README is run by no test"
 

@@ -104,7 +104,7 @@ def test_what_is_no_address_is_refused(text) -> None:
         ("stall_timeout = 0", "setting stall_timeout"),
         ("stall_timeout = nan", "setting stall_timeout"),
         ("deletion_grace = inf", "setting deletion_grace"),
-        ('store_key_source = "vault"', "setting store_key_source .*'keyfile', 'environment' or 'credential'"),
+        ('store_key_source = "vault"', "setting store_key_source .*'keyfile', 'kms', 'environment' or 'credential'"),
         ('tls_key = "k.pem"', "tls_certificate and tls_key go together"),
         ('listen = "off"\nlisten_tls = "off"', "nothing would answer"),
         ("a = ", "not valid TOML"),
@@ -154,6 +154,8 @@ def test_variables_that_are_no_settings(tmp_path) -> None:
         "STRONGROOM_ROOT_ACCESS_KEY_ID": "a",
         "STRONGROOM_ROOT_SECRET_ACCESS_KEY": "b",
         "STRONGROOM_STORE_KEY": "c",
+        "STRONGROOM_KMS_ROOT_KEY": "d",
+        "STRONGROOM_KMS_PASSPHRASE": "e",
     }
     # What Kubernetes sets beside Services called "strongroom" and "strongroom-metrics".
     links = {

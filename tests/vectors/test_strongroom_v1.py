@@ -3,7 +3,7 @@
 The second one is written from docs/object-format.md, shares no line with the product, and is as plain as those pages: HKDF and CMAC's subkey
 by hand, AES-GCM through another interface of the library, everything at once, salts and nonces as arguments. It writes each value of the file
 to the byte; the product opens each, and writes the same where the system's random bytes are replaced by the file's. The file never changes:
-whoever cannot pass with it reads a format that is not 1.
+whoever cannot pass with it reads a format that is not 1. What came with the KMS is in a file of its own, of which the same is true.
 """
 
 import hashlib
@@ -22,12 +22,17 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB, GCM
 
 from strongroom.crypto import sealing
 from strongroom.crypto.context import ctx
+from strongroom.crypto.layers import LayeredReader, LayeredWriter, layered_span, split_header
 from strongroom.crypto.rows import RowSealer
-from strongroom.crypto.segments import open_sealed, seal
+from strongroom.crypto.segments import SegmentReader, SegmentWriter, ciphertext_size, open_sealed, seal, whole
 
 Case = dict[str, Any]  # names to hex text, numbers, or a list of hex texts
 
-VECTORS: dict[str, list[Case]] = json.loads(Path(__file__).with_name("strongroom-v1.json").read_text())
+VECTORS: dict[str, list[Case]] = {
+    section: cases
+    for name in ("strongroom-v1.json", "strongroom-v1-kms.json")
+    for section, cases in json.loads(Path(__file__).with_name(name).read_text()).items()
+}
 
 
 def _each(section: str) -> pytest.MarkDecorator:
@@ -107,6 +112,12 @@ def stored_object_key_sse_c(case: Case) -> bytes:
     return b"\1" + kek_salt + cobblestone(kek, info, *_bytes(case, "salt", "plaintext"))
 
 
+def stored_object_key_bucket_key(case: Case) -> bytes:
+    bucket_key, bucket_id, object_id, bucket_key_id = _bytes(case, "key", "bucket_id", "object_id", "bucket_key_id")
+    info = context("oek/sse-kms-bucket", bucket_id, object_id, bucket_key_id)
+    return b"\1" + bucket_key_id + cobblestone(bucket_key, info, *_bytes(case, "salt", "plaintext"))
+
+
 def stored_checksums(case: Case) -> bytes:
     object_key, object_id = _bytes(case, "key", "object_id")
     info = context("checksums", object_id, struct.pack(">I", case["part_number"]))
@@ -125,6 +136,15 @@ def body(case: Case) -> bytes:
     return cobblestone(object_key, info, salt, sample(case["size"]))
 
 
+def layered_body(case: Case) -> bytes:
+    inner_key, outer_key, object_id, inner_salt, outer_salt = _bytes(
+        case, "inner_key", "outer_key", "object_id", "inner_salt", "outer_salt"
+    )
+    number = struct.pack(">I", case["part_number"])
+    inner = cobblestone(inner_key, context("body", object_id, number, b"\0"), inner_salt, sample(case["size"]))
+    return cobblestone(outer_key, context("body", object_id, number, b"\1"), outer_salt, inner)
+
+
 def sample(size: int) -> bytes:
     """The plaintext of a body of that size: SHAKE-128 of "strongroom"."""
     return hashlib.shake_128(b"strongroom").digest(size)
@@ -134,6 +154,7 @@ STORED: dict[str, Callable[[Case], bytes]] = {
     "bucket_secrets": stored_bucket_secret,
     "object_keys": stored_object_key,
     "object_keys_sse_c": stored_object_key_sse_c,
+    "object_keys_bucket_key": stored_object_key_bucket_key,
     "checksums": stored_checksums,
     "rows": stored_row,
 }
@@ -170,6 +191,15 @@ def _object_key_sse_c(case: Case) -> tuple[Callable[[bytes], bytes], Callable[[b
     return partial(sealing.seal_object_key_sse_c, key, **names), partial(sealing.open_object_key_sse_c, key, **names)
 
 
+def _object_key_bucket_key(case: Case) -> tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]:
+    names = _ids(case, "bucket_id", "object_id", "bucket_key_id")
+    (key,) = _bytes(case, "key")
+    return (
+        partial(sealing.seal_object_key_bucket_key, key, **names),
+        partial(sealing.open_object_key_bucket_key, key, **names),
+    )
+
+
 def _checksums(case: Case) -> tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]:
     place = (*_bytes(case, "key", "object_id"), case["part_number"])
     return partial(sealing.seal_checksums, *place), partial(sealing.open_checksums, *place)
@@ -185,6 +215,7 @@ PRODUCT: dict[str, Callable[[Case], tuple[Callable[[bytes], bytes], Callable[[by
     "bucket_secrets": _bucket_secret,
     "object_keys": _object_key,
     "object_keys_sse_c": _object_key_sse_c,
+    "object_keys_bucket_key": _object_key_bucket_key,
     "checksums": _checksums,
     "rows": _row,
 }
@@ -265,3 +296,21 @@ def test_body(monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
     assert open_sealed(object_key, info, message) == sample(case["size"])
     _use_random_bytes(monkeypatch, salt)
     assert seal(object_key, info, sample(case["size"])) == message
+
+
+@_each("layered_bodies")
+def test_layered_body(monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
+    message, size = layered_body(case), case["size"]
+    assert hashlib.sha256(message).hexdigest() == case["sha256"]
+    inner_key, outer_key, object_id = _bytes(case, "inner_key", "outer_key", "object_id")
+    inner, outer = (sealing.body_context(object_id, case["part_number"], layer) for layer in (0, 1))
+    _use_random_bytes(monkeypatch, *_bytes(case, "inner_salt", "outer_salt"))
+    writer = LayeredWriter(SegmentWriter(inner_key, inner), SegmentWriter(outer_key, outer))
+    assert writer.feed(sample(size)) + writer.finish() == message
+    outer_header, inner_header = split_header(writer.header)
+    around = layered_span(size, whole(size))
+    reader = LayeredReader(
+        SegmentReader(inner_key, inner, inner_header, size, whole(size)),
+        SegmentReader(outer_key, outer, outer_header, ciphertext_size(size), around),
+    )
+    assert reader.feed(message) + reader.finish() == sample(size)

@@ -1,7 +1,8 @@
 """Events out of the log, for questions: who used this key, for which data, when. Nothing is verified here.
 
 Files are read one line at a time, oldest first; those that ended before the time asked for are not opened. A line that is
-no record is told and passed over. What is asked about an object is answered from encryption contexts: S3 names the object
+no record is told and passed over. An alias counts as the key that it stood for when a record was written, as earlier
+records tell. What is asked about an object is answered from encryption contexts: S3 names the object
 in `aws:s3:arn`, or with a bucket key only the bucket, which such a use is then marked with.
 """
 
@@ -19,6 +20,7 @@ from strongroom.audit.files import LogFile, lines, list_files, opened, opened_di
 
 Match = Literal["object", "bucket"]
 _CONTEXTS = ("encryptionContext", "sourceEncryptionContext", "destinationEncryptionContext")
+_KEY_PARAMETERS = ("keyId", "sourceKeyId", "destinationKeyId", "targetKeyId", "aliasName")
 _S3_ARN = "aws:s3:arn"
 _DURATION = re.compile(r"([0-9]{1,9})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -56,7 +58,8 @@ class Unreadable:
 def events(directory: Path, wanted: Wanted) -> Iterator[Shown | Unreadable]:
     """What is in the log in `directory`, oldest first. Raises OSError."""
     with opened_directory(directory) as descriptor:
-        for file in _since(list_files(descriptor), wanted.since):
+        files, alias = list_files(descriptor), _alias_of(wanted.key)
+        for file in files if alias is not None else _since(files, wanted.since):
             with opened(file.name, descriptor) as log_file:
                 size = os.fstat(log_file).st_size
                 for number, (_, line) in enumerate(lines(log_file, 0, size), start=1):
@@ -68,7 +71,9 @@ def events(directory: Path, wanted: Wanted) -> Iterator[Shown | Unreadable]:
                     except (BadRecord, ValueError) as error:
                         yield Unreadable(file=file.name, line=number, reason=str(error))
                         continue
-                    if (shown := _matched(record, event, wanted)) is not None:
+                    if alias is not None:
+                        alias.learn(event)
+                    if (shown := _matched(record, event, wanted, alias)) is not None:
                         yield shown
 
 
@@ -120,12 +125,41 @@ def _since(files: Sequence[LogFile], since: datetime | None) -> Sequence[LogFile
     return files[begin:]
 
 
-def _matched(record: Record, event: dict[str, Any], wanted: Wanted) -> Shown | None:
+@dataclass(slots=True)
+class _Alias:
+    """`arns`: of the key that it stands for, as far as the log has said up to now."""
+
+    name: str
+    arns: frozenset[str] = frozenset()
+
+    def learn(self, event: dict[str, Any]) -> None:
+        parameters = event.get("requestParameters") or {}
+        if "errorCode" in event or not _asks_for(parameters, self.name):
+            return
+        arns = frozenset(str(resource.get("ARN")) for resource in event.get("resources") or ())
+        if event.get("eventName") == "DeleteAlias":
+            self.arns = frozenset()
+        elif len(arns) == 1:  # more than one: which of them it named, nobody knows
+            self.arns = arns
+
+
+def _alias_of(key: str | None) -> _Alias | None:
+    if key is None or not key.rpartition(":")[2].startswith("alias/"):
+        return None
+    return _Alias(key.rpartition(":")[2])
+
+
+def _asks_for(parameters: dict[str, Any], name: str) -> bool:
+    asked = (parameters.get(each) for each in _KEY_PARAMETERS)
+    return any(str(each).rpartition(":")[2] == name for each in asked if each is not None)
+
+
+def _matched(record: Record, event: dict[str, Any], wanted: Wanted, alias: _Alias | None) -> Shown | None:
     if wanted.errors_only and "errorCode" not in event:
         return None
     if wanted.since is not None and event.get("eventTimeMicroseconds", 0) < wanted.since.timestamp() * 1_000_000:
         return None
-    if wanted.key is not None and not _names_key(event, wanted.key):
+    if wanted.key is not None and not _names_key(event, wanted.key, alias):
         return None
     if wanted.principal is not None and not _is_by(event, wanted.principal):
         return None
@@ -142,12 +176,12 @@ def _matched(record: Record, event: dict[str, Any], wanted: Wanted) -> Shown | N
     return Shown(record=record, event=event, match=match)
 
 
-def _names_key(event: dict[str, Any], key: str) -> bool:
-    if any(key in str(resource.get("ARN")) for resource in event.get("resources") or ()):
-        return True
+def _names_key(event: dict[str, Any], key: str, alias: _Alias | None) -> bool:
     parameters = event.get("requestParameters") or {}
-    asked = (parameters.get(name) for name in ("keyId", "sourceKeyId", "destinationKeyId", "targetKeyId", "aliasName"))
-    return key in asked
+    arns = [str(resource.get("ARN")) for resource in event.get("resources") or ()]
+    if alias is not None:
+        return any(arn in alias.arns for arn in arns) or _asks_for(parameters, alias.name)
+    return any(key in arn for arn in arns) or key in (parameters.get(each) for each in _KEY_PARAMETERS)
 
 
 def _is_by(event: dict[str, Any], principal: str) -> bool:

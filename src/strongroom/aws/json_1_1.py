@@ -7,13 +7,14 @@ Rules: https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
 This module knows no socket, no signature and no key.
 """
 
-import base64
 import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any, NoReturn
+
+import msgspec
 
 from strongroom.aws.json_reader import compile_reader, malformed, validation_error
 from strongroom.aws.kms_errors import IN_FRONT, KmsError
@@ -22,6 +23,8 @@ from strongroom.aws.model import Operation, Shape
 CONTENT_TYPE = "application/x-amz-json-1.1"
 
 _Writer = Callable[[Any], Any]
+
+_encode = msgspec.json.Encoder().encode  # three times as fast as the standard library's; it writes bytes as Base64
 
 
 def parse(operation: Operation, body: bytes) -> dict[str, Any]:
@@ -41,13 +44,13 @@ def serialize(operation: Operation, output: Mapping[str, Any]) -> bytes:
     """The body of an answer; empty where the operation has no output. Members that are None are left out.
 
     Blobs are bytes, timestamps aware datetimes or seconds since 1970; either is written with milliseconds. Raises
-    ValueError for what is no member of the output.
+    ValueError for what is no member of the output, or of another type.
     """
     if operation.output is None:
         if output:
             raise ValueError(f"not a member of the output: {', '.join(sorted(output))}")
         return b""
-    return json.dumps(_writer(operation)(output), separators=(",", ":"), allow_nan=False).encode()
+    return _encode(_writer(operation)(output))
 
 
 def serialize_error(error: KmsError) -> tuple[bytes, tuple[tuple[str, str], ...]]:
@@ -55,7 +58,7 @@ def serialize_error(error: KmsError) -> tuple[bytes, tuple[tuple[str, str], ...]
     document = {"__type": error.code}
     if error.message is not None:
         document["Message" if error.code in IN_FRONT else "message"] = error.message
-    return json.dumps(document, separators=(",", ":")).encode(), (
+    return _encode(document), (
         ("x-amzn-errortype", error.code),
         ("content-type", CONTENT_TYPE),
     )
@@ -72,7 +75,7 @@ def _reader(operation: Operation) -> Callable[[Any, str, list[str]], dict[str, A
 
 def _decode(body: bytes) -> Any:
     try:
-        return json.loads(body.decode(), object_pairs_hook=_without_duplicates, parse_constant=_not_json)
+        return _decoder.decode(body.decode())
     except (ValueError, RecursionError):  # of bytes that are no UTF-8, of text that is no JSON, of numbers without end
         raise malformed() from None
 
@@ -87,6 +90,9 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _not_json(_text: str) -> NoReturn:
     raise ValueError
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_not_json)
 
 
 # --- writing
@@ -110,12 +116,24 @@ def _compile_writer(shape: Shape) -> _Writer:
             assert shape.map_value is not None
             write_value = _compile_writer(shape.map_value)
             return lambda value: {key: write_value(each) for key, each in value.items()}
-        case "blob":
-            return lambda value: base64.b64encode(value).decode()
         case "timestamp":
             return _seconds
-        case _:
-            return lambda value: value
+        case other:
+            return _plain(_PYTHON_TYPES[other])
+
+
+_PYTHON_TYPES = {"string": str, "integer": int, "boolean": bool, "blob": bytes}
+
+
+def _plain(wanted: type) -> _Writer:
+    """The encoder would write bytes where a text belongs, and much else, without a word."""
+
+    def write(value: object) -> object:
+        if type(value) is not wanted:
+            raise ValueError(f"{type(value).__name__} where {wanted.__name__} belongs")
+        return value
+
+    return write
 
 
 def _structure_writer(shape: Shape) -> _Writer:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """`data_dir` is absolute. `keys`: where the store key is, for people. `proof` None: the disk is too full for one."""
+    """`data_dir` is absolute. `keys`: where what opens everything is, for people. `proof` None: the disk is too full for one."""
 
     version: str
     region: str
@@ -43,7 +43,8 @@ def banner(facts: Facts) -> str:
         ("KMS over TLS", f"https://{facts.kms_tls}{trust}" if facts.kms_tls else ""),
         ("Metrics", f"http://{facts.metrics}/metrics" if facts.metrics else ""),
         ("Data", str(facts.data_dir)),
-        ("Keys", f"{facts.keys}  (keep a copy elsewhere: a lost key is lost data)"),
+        ("Keys", f"{facts.keys}"),
+        ("", "(keep copies elsewhere: a lost key is lost data)"),
         ("Credentials", f"{facts.credentials or 'from the environment'}"),
         ("Encryption", _encryption(facts.proof)),
     ]
@@ -82,9 +83,14 @@ def client_lines(facts: Facts) -> tuple[str, ...]:
     return (
         f"export {who}",
         f"export AWS_ENDPOINT_URL={endpoint} AWS_DEFAULT_REGION={facts.region}{trust}",
-        "aws s3 mb s3://demo && date | aws s3 cp - s3://demo/hello.txt && aws s3 ls s3://demo",
+        f"aws s3 mb s3://demo && date | aws s3 cp - s3://demo/hello.txt{_sse(facts)} && aws s3 ls s3://demo",
         'python3 -c \'import boto3; print(boto3.client("s3").list_buckets()["Buckets"])\'',
     )
+
+
+def _sse(facts: Facts) -> str:
+    """Under a key of the KMS, where the commands reach it."""
+    return " --sse aws:kms" if facts.kms is not None else ""
 
 
 def _reachable(address: Address) -> Address:

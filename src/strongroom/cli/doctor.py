@@ -11,14 +11,15 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 from cryptography import x509
 
 from strongroom import config, server
+from strongroom.cli.doctor_kms import look_at_key_service
+from strongroom.cli.finding import Finding
 from strongroom.config import Settings
 from strongroom.edge import certificates
 from strongroom.identity import root
@@ -30,18 +31,6 @@ SOUND, PROBLEMS, COULD_NOT_RUN = 0, 1, 2
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 _SKEW_OF_FILES = 300.0
 _LOW_SHARE, _LOW_BYTES, _FULL_BYTES = 0.05, 2 * 2**30, 256 * 2**20
-
-Verdict = Literal["ok", "warning", "problem"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What one check saw, and the advice that goes with anything but "ok"."""
-
-    check: str
-    verdict: Verdict
-    text: str
-    advice: str = ""
 
 
 def doctor(data_dir: Path, config_file: Path | None, *, as_json: bool) -> int:
@@ -74,6 +63,7 @@ def examine(data_dir: Path, config_file: Path | None = None) -> Iterator[Finding
     if settings is not None:
         yield _store(data_dir, settings)
         yield _users(data_dir)
+    yield from look_at_key_service(data_dir)
     yield from _clock(data_dir)
     yield from _disk(data_dir)
     if settings is not None and settings.listen_tls is not None:

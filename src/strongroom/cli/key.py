@@ -8,11 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from strongroom.cli.key_client import key_id_of, with_kms
-from strongroom.cli.store_command import on_store
+from strongroom.cli.store_command import CommandError, on_store
+from strongroom.cli.tables import print_table
 from strongroom.config import Settings
 from strongroom.metadata.census import KeyUsage, census
 from strongroom.server import OpenStore
@@ -22,11 +22,20 @@ def create(
     client: Any, _: Settings, *, alias: str | None, description: str, spec: str, usage: str | None, as_json: bool
 ) -> int:
     given: dict[str, Any] = {"Description": description, "KeySpec": spec}
+    name = f"alias/{alias.removeprefix('alias/')}" if alias is not None else None
+    if name is not None and (key_id := _key_of_alias(client, name)) is not None:  # before a key is made for nothing
+        raise CommandError(f"{name} stands for {key_id} already: no key was made")
     made = client.create_key(**given | ({"KeyUsage": usage} if usage else {}))["KeyMetadata"]
-    if alias is not None:
-        name = alias if alias.startswith("alias/") else f"alias/{alias}"
+    if name is not None:
         client.create_alias(AliasName=name, TargetKeyId=made["KeyId"])
     return _tell(made, as_json, made["Arn"])
+
+
+def _key_of_alias(client: Any, name: str) -> str | None:
+    pages = client.get_paginator("list_aliases").paginate()
+    return next(
+        (alias.get("TargetKeyId") for page in pages for alias in page["Aliases"] if alias["AliasName"] == name), None
+    )
 
 
 def list_keys(client: Any, _: Settings, *, as_json: bool) -> int:
@@ -50,7 +59,7 @@ def list_keys(client: Any, _: Settings, *, as_json: bool) -> int:
         table.add_row(
             key["KeyId"], "\n".join(key["Aliases"]), key["KeyState"], key["KeySpec"], created, key["Description"]
         )
-    _print(table)
+    print_table(table)
     return 0
 
 
@@ -133,7 +142,7 @@ def _tell_usage(arn: str, found: Sequence[KeyUsage], as_json: bool) -> int:
     for row in found:
         numbers = (row.objects, row.size, row.by_bucket_key, row.uploads)
         table.add_row(row.material_id.hex() if row.material_id else "not told", *(f"{number:,}" for number in numbers))
-    _print(table)
+    print_table(table)
     return 0
 
 
@@ -163,11 +172,3 @@ def _json_value(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
     raise TypeError(type(value).__name__)
-
-
-def _print(table: Table) -> None:
-    """As wide as the terminal; as wide as it takes where nobody looks."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=240)
-    console.print(table)

@@ -45,7 +45,10 @@ def with_kms(
             return work(client, settings)
         except ClientError as error:
             told = error.response["Error"]
-            raise CommandError(f"{told.get('Code')}: {told.get('Message') or 'the KMS says no more'}") from None
+            text = told.get("Message") or "the KMS says no more"
+            if told.get("Code") == "NotFoundException" and text.startswith("Invalid keyId"):
+                text += "; a key goes by its id, its ARN or alias/NAME"
+            raise CommandError(f"{told.get('Code')}: {text}") from None
         except BotoCoreError as error:
             raise CommandError(
                 f"the KMS at {url} does not answer ({error}): is `strongroom serve` running on {data_dir}?"

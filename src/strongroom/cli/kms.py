@@ -52,6 +52,7 @@ def _serve(data_dir: Path, settings: Settings) -> int:
             )
             return supervisor.Supervisor(
                 stages=[[process]],
+                on_stage=lambda _: None,
                 on_ready=partial(say, told),
                 on_stop=listeners.close,
                 on_tick=partial(renew, data_dir, settings, tls),

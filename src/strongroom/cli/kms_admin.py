@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from rich.console import Console
 from rich.table import Table
 
 from strongroom.cli.store_command import CommandError, progress, run
+from strongroom.cli.tables import print_table
 
 SOCKET = "kms-admin.sock"
 _SECONDS = 60.0
@@ -188,7 +188,7 @@ def _show(answer: Mapping[str, Any]) -> None:
         where = slot.get("path", "") if argon2 is None else f"Argon2id, {argon2['memoryKiB'] >> 10} MiB"
         opened = "opened this start" if slot["openedThisStart"] else ""
         table.add_row(slot["name"], slot["kind"], where, slot["created"], slot["fingerprint"], opened)
-    Console().print(table)
+    print_table(table)
 
 
 def _new_passphrase(name: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from socket import socket
 
 from strongroom.cli import worker
+from strongroom.cli.passphrases import asker
 from strongroom.config import Settings
 from strongroom.edge import listener, metrics_listener, unix_socket
 from strongroom.edge.certificates import ServerContext
@@ -79,7 +80,7 @@ def work(*, settings: Settings, data_dir: Path, listeners: KmsListeners, tls: Se
 async def _build(
     settings: Settings, data_dir: Path, listeners: KmsListeners, tls: ServerContext | None
 ) -> worker.Served:
-    kms = await build_kms(settings, data_dir)
+    kms = await build_kms(settings, data_dir, ask_passphrase=asker())
     ourselves = frozenset({os.geteuid()})
     endpoints = [
         Endpoint(listener=listeners.internal, application=kms.internal_asgi, peers=ourselves),

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from strongroom.cli.key_commands import key_app
+from strongroom.cli.kms_commands import accept_restore, rotate_root, slot_app
 from strongroom.cli.options import ConfigFile, DataDir, Json
 from strongroom.cli.user_commands import access_key_app, user_app
 
@@ -18,13 +20,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain text: one line an error, paragraphs that reflow
-    help="An S3-compatible object store that encrypts everything it stores.",
+    help="An S3-compatible object store that encrypts everything it stores, and the KMS that holds the keys.",
 )
 
 app.add_typer(user_app, name="user")
 app.add_typer(access_key_app, name="access-key")
 kms = typer.Typer(rich_markup_mode=None, no_args_is_help=False)
 app.add_typer(kms, name="kms")
+kms.add_typer(slot_app, name="slot")
+kms.command()(rotate_root)
+kms.command()(accept_restore)
+app.add_typer(key_app, name="key")
 
 
 @app.command()
@@ -107,7 +113,8 @@ def doctor(
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Check permissions, keys, clock, disk, certificate and settings, and say what to do. Works beside a running server.
+    """Check permissions, keys, users, the KMS and its audit log, clock, disk, certificate and settings, and say what to do.
+    Works beside a running server.
 
     Exit code 0: no problem; 1: problems; 2: there is nothing to check.
     """
@@ -159,13 +166,15 @@ def backup(
     destination: Annotated[Path, typer.Argument(metavar="DEST", help="A directory that is empty or missing.")],
     config: ConfigFile = None,
     with_keys: Annotated[
-        bool, typer.Option("--with-keys", help="Also the store key, the root credentials and the CA.")
+        bool,
+        typer.Option("--with-keys", help="Also the store key, the KMS's root key, the root credentials and the CA."),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Copy the store as it is at one moment to DEST. Works beside a running server.
 
-    A server starts on DEST as it stands, once its store key is there. Meanwhile nothing is deleted from the disk.
+    The KMS and its audit log are copied with it. A server starts on DEST as it stands, once its keys are there. Meanwhile
+    nothing is deleted from the disk.
     """
     from strongroom.cli.backup import backup as run  # noqa: PLC0415
 
@@ -176,17 +185,26 @@ def backup(
 def rotate_store_key(
     data_dir: DataDir,
     config: ConfigFile = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="kms|keyfile", help="Where the new key comes from; default: as the setting store_key_source says."
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     as_json: Json = False,
 ) -> None:
     """Bring a new store key into force and retire the old one. Works beside a running server.
+
+    With --to it moves the store: to a key that the KMS made and sealed, which has to be running at each start then, or
+    back to a key file. Change the setting store_key_source as well.
 
     Every bucket gets a fresh secret as well, so that the old key opens nothing that is written from then on. Backups
     made before still need the old key: keep a copy of it for as long as you keep them.
     """
     from strongroom.cli.rotate import rotate_store as run  # noqa: PLC0415
 
-    raise typer.Exit(run(data_dir, config, yes=yes, as_json=as_json))
+    raise typer.Exit(run(data_dir, config, to=to, yes=yes, as_json=as_json))
 
 
 @app.command(short_help="Give buckets fresh secrets.")
@@ -235,7 +253,7 @@ def audit_show(
     data_dir: DataDir,
     key: Annotated[
         str | None,
-        typer.Option(metavar="KEY", help="Only uses of this key: an id, an ARN, or an alias as it was named."),
+        typer.Option(metavar="KEY", help="Only uses of this key: an id, an ARN, or an alias, which is followed."),
     ] = None,
     object: Annotated[
         str | None, typer.Option(metavar="BUCKET/KEY", help="Only for this object, or its bucket's bucket key.")

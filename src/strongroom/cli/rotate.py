@@ -6,26 +6,27 @@ server finishes it.
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import typer
 
 from strongroom.cli.store_command import CommandError, on_store, progress, run
 from strongroom.keys.keyring import primary_store_key
-from strongroom.keys.rotation import rotate_bucket_secrets, rotate_store_key, rotation_lock
-from strongroom.keys.store_keys import SUFFIX
+from strongroom.keys.rotation import Rotation, rotate_bucket_secrets, rotate_store_key, rotation_lock
+from strongroom.keys.store_keys import SUFFIX, is_sealed
 from strongroom.server import OpenStore, Paths
 
 
-def rotate_store(data_dir: Path, config_file: Path | None, *, yes: bool, as_json: bool) -> int:
-    """Asks first where somebody is there to answer."""
+def rotate_store(data_dir: Path, config_file: Path | None, *, to: str | None, yes: bool, as_json: bool) -> int:
+    """Asks first where somebody is there to answer. `to`: `kms` or `keyfile`, which moves the store; None: as it is set."""
     lock_directory = Paths(data_dir).s3
 
     async def work(store: OpenStore) -> int:
         _warn(asks=sys.stdin.isatty() and not (yes or as_json))
         with rotation_lock(lock_directory), progress("Rotating") as show:
             old = await primary_store_key(store.database)
-            new = await rotate_store_key(store.rotation, show)
+            new = await rotate_store_key(_rotation(store, to), show)
         if as_json:
             print(json.dumps({"old_store_key_id": old.hex(), "new_store_key_id": new.hex()}))
         else:
@@ -51,6 +52,21 @@ def rotate_secrets(data_dir: Path, config_file: Path | None, *, bucket: str | No
     return run(lambda: on_store(data_dir, config_file, work))
 
 
+def _rotation(store: OpenStore, to: str | None) -> Rotation:
+    """Raises CommandError."""
+    if to is None:
+        return store.rotation
+    if store.key_directory is None:
+        raise CommandError("the store key is given from outside (store_key_source): it can't be moved from here")
+    match to:
+        case "kms":
+            return replace(store.rotation, generate_sealed=store.store_keys[0])
+        case "keyfile":
+            return replace(store.rotation, generate_sealed=None)
+        case _:
+            raise CommandError(f"--to is kms or keyfile, not {to!r}")
+
+
 def _warn(*, asks: bool) -> None:
     """Raises CommandError where somebody is asked and says no."""
     print(_WARNING, file=sys.stderr)
@@ -71,6 +87,9 @@ def _outcome(store: OpenStore, old: bytes, new: bytes) -> str:
             f" ({old.hex()}) any more."
         )
     else:
-        path = store.key_directory / (new.hex() + SUFFIX)
-        first = f"The store key {new.hex()} is in force, and {old.hex()} was removed. Copy {path} to a safe place now."
+        first = f"The store key {new.hex()} is in force, and {old.hex()} was removed."
+        if is_sealed(store.key_directory, new):
+            first += " The KMS has sealed it, and has to be running at each start. Set store_key_source to kms."
+        else:
+            first += f" Copy {store.key_directory / (new.hex() + SUFFIX)} to a safe place now."
     return f"{first}\nBackups made until now open only with {old.hex()}; those made from now on, with {new.hex()}."

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from strongroom.server import Proof
 
 
+_SECRETS_OF_THE_KMS = ("STRONGROOM_KMS_ROOT_KEY", "STRONGROOM_KMS_PASSPHRASE")
+
+
 def serve(data_dir: Path, config_file: Path | None, flags: Mapping[str, object]) -> int:
     """Run the server in `data_dir` until it is told to stop; the exit code. Why it can't start is one sentence on
     standard error.
@@ -74,22 +77,30 @@ def _supervise(
 
     root.load_root(data_dir, os.environ, settings.account_id)
     tls = tls_context(data_dir, settings, settings.listen_tls, settings.kms_listen_tls)
-    proof = _prepare(data_dir, settings)
-    facts = Facts(
-        version=importlib.metadata.version("strongroom"),
-        region=settings.region,
-        workers=settings.workers,
-        data_dir=data_dir,
-        keys=_where_the_key_is(data_dir, settings),
-        credentials=None if os.environ.get(root.ID_VARIABLE) else data_dir / root.FILE_NAME,
-        plain=bound(listeners.plain),
-        tls=bound(listeners.tls),
-        tls_is_private=settings.tls_certificate is None,
-        metrics=bound(listeners.metrics),
-        kms=bound(kms_listeners.plain),
-        kms_tls=bound(kms_listeners.tls),
-        proof=proof,
-    )
+    proofs: list[Proof | None] = []
+
+    def prepare(stage: int) -> None:
+        """The store is made and opened when the key service answers: it may have to open the store key."""
+        if stage == 1:
+            proofs.append(_prepare(data_dir, settings))
+
+    def announce() -> None:
+        facts = Facts(
+            version=importlib.metadata.version("strongroom"),
+            region=settings.region,
+            workers=settings.workers,
+            data_dir=data_dir,
+            keys=_where_keys_are(data_dir, settings),
+            credentials=None if os.environ.get(root.ID_VARIABLE) else data_dir / root.FILE_NAME,
+            plain=bound(listeners.plain),
+            tls=bound(listeners.tls),
+            tls_is_private=settings.tls_certificate is None,
+            metrics=bound(listeners.metrics),
+            kms=bound(kms_listeners.plain),
+            kms_tls=bound(kms_listeners.tls),
+            proof=proofs[0],
+        )
+        say(banner(facts) + "\n")
 
     # A process keeps no socket of the other service: S3 must not be able to pose as the KMS, and a socket that is closed
     # shall be closed.
@@ -99,6 +110,8 @@ def _supervise(
 
     def serve_s3(number: int) -> None:
         kms_listeners.close()
+        for name in _SECRETS_OF_THE_KMS:
+            os.environ.pop(name, None)
         s3_worker.work(number, settings=settings, data_dir=data_dir, listeners=listeners, tls=tls)
 
     def close_listeners() -> None:
@@ -113,7 +126,8 @@ def _supervise(
                 for number in range(settings.workers)
             ],
         ],
-        on_ready=partial(say, banner(facts) + "\n"),
+        on_stage=prepare,
+        on_ready=announce,
         on_stop=close_listeners,
         on_tick=partial(renew, data_dir, settings, tls),
         on_restart=metrics.count_worker_restart,
@@ -149,13 +163,18 @@ def _prepare(data_dir: Path, settings: Settings) -> "Proof | None":
     return server.Proof(**told["proof"]) if told["proof"] else None
 
 
-def _where_the_key_is(data_dir: Path, settings: Settings) -> str:
+def _where_keys_are(data_dir: Path, settings: Settings) -> str:
+    """Of the store, of the key service where a file opens it, and of the users."""
     from strongroom import server  # noqa: PLC0415
+    from strongroom.kms.slots import KEY_FILE  # noqa: PLC0415
 
+    paths = server.Paths(data_dir)
     match settings.store_key_source:
         case "keyfile" | "kms":
-            return str(server.Paths(data_dir).keys)
+            store = str(paths.keys)
         case "environment":
-            return "the environment variable STRONGROOM_STORE_KEY"
+            store = "the environment variable STRONGROOM_STORE_KEY"
         case "credential":
-            return "the systemd credential strongroom-store-key"
+            store = "the systemd credential strongroom-store-key"
+    files = [path for path in (paths.kms / KEY_FILE, paths.identity.key) if path.exists()]
+    return ", ".join([store, *map(str, files)])

@@ -34,7 +34,7 @@ LOCK_PATIENCE: Final = 3.0  # seconds that the workers of a server that was kill
 READY: Final = signal.SIGRTMIN
 SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, READY})
 
-CANNOT_START: Final = 78  # sysexits.h EX_CONFIG: a process's word that starting it again is of no use
+CANNOT_START: Final = 78  # sysexits.h EX_CONFIG: a process's word that nobody but a person can help
 _QUICK_DEATH: Final = 10.0  # seconds; a process that lived longer is restarted at once
 _LONGEST_PAUSE: Final = 5.0
 _TICK: Final = 3600.0
@@ -170,12 +170,14 @@ class _Slot:
 
 @dataclass(slots=True, kw_only=True)
 class Supervisor:
-    """`stages`: in the order of their start. `on_ready` is called once, when every process answers; `on_stop` before any is
+    """`stages`: in the order of their start. `on_stage` is called with the number of each stage before it starts, and may
+    take its time; what it raises ends the server. `on_ready` is called once, when every process answers; `on_stop` before any is
     told; `on_tick` every hour and on SIGHUP; `on_restart` for each process that died. `shutdown_grace`: seconds that the
     running requests of each stage get.
     """
 
     stages: Sequence[Sequence[Process]]
+    on_stage: Callable[[int], None]
     on_ready: Callable[[], None]
     on_stop: Callable[[], None]
     on_tick: Callable[[], None]
@@ -196,6 +198,7 @@ class Supervisor:
         gc.freeze()  # the collector's marks would copy every page that the processes share
         announced = False
         next_tick = time.monotonic() + _TICK
+        self.on_stage(0)
         while True:
             self._start_due()
             received = signal.sigtimedwait(SIGNALS, self._seconds_to_wait(next_tick))
@@ -203,7 +206,7 @@ class Supervisor:
                 case signal.SIGTERM | signal.SIGINT:
                     return self._stop()
                 case signal.SIGCHLD:
-                    if not self._reap():
+                    if not self._reap(announced=announced):
                         self._stop()
                         return 1
                 case signal.SIGHUP:
@@ -213,13 +216,21 @@ class Supervisor:
                     self._mark_ready(received.si_pid)
             if not announced and all(slot.is_ready for slot in self._slots):
                 if self._begun < len(self._places):
-                    self._begun += 1
+                    self._begin_next()
                 else:
                     announced = True
                     self.on_ready()
             if time.monotonic() >= next_tick:
                 next_tick = time.monotonic() + _TICK
                 self.on_tick()
+
+    def _begin_next(self) -> None:
+        try:
+            self.on_stage(self._begun)
+        except BaseException:
+            self._stop()
+            raise
+        self._begun += 1
 
     def _start_due(self) -> None:
         now = time.monotonic()
@@ -238,13 +249,15 @@ class Supervisor:
             if slot.pid == pid:
                 slot.is_ready = True
 
-    def _reap(self) -> bool:
-        """Note the dead and when to replace them; False when one said that no start will succeed."""
+    def _reap(self, *, announced: bool) -> bool:
+        """Note the dead and when to replace them; False when one said that no start will succeed, and the server has not
+        been up yet. Once it was, the others are of use without it, and what keeps it from starting may pass.
+        """
         for pid, status in _dead_children():
             for slot in self._slots:
                 if slot.pid == pid:
                     slot.pid = 0
-                    if os.waitstatus_to_exitcode(status) == CANNOT_START:
+                    if os.waitstatus_to_exitcode(status) == CANNOT_START and not announced:
                         return False
                     self._plan_restart(slot, status)
         return True

@@ -18,11 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from strongroom import config
 from strongroom.cli.store_command import CommandError, require_owner, run
+from strongroom.cli.tables import print_table
 from strongroom.database.private_file import write_private
 from strongroom.identity.files import open_identity_store
 from strongroom.identity.records import MAX_DOCUMENT, AccessKey, User
@@ -31,7 +31,6 @@ from strongroom.identity.users import Users, no_such_policy
 from strongroom.server import Paths
 
 _PROFILE = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")
-_PIPE_WIDTH = 200  # columns where nobody looks: nothing is folded for a program that reads lines
 
 
 def create_user(data_dir: Path, config_file: Path | None, name: str, *, as_json: bool) -> int:
@@ -305,7 +304,7 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, markup=False, highlight=False).print(table)
+    print_table(table)
 
 
 def _time(us: int) -> str:

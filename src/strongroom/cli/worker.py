@@ -46,7 +46,11 @@ def serve(
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(build, settings, tls))
     except StartError as error:
-        log.failure("The server can't start", reason=str(error))
+        if settings.log_format == "text":  # as every other reason is told; it may have several lines
+            log.flush()
+            print(f"strongroom: {error}", file=sys.stderr)
+        else:
+            log.failure("The server can't start", reason=str(error))
         sys.exit(supervisor.CANNOT_START)
 
 

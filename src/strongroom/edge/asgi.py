@@ -46,7 +46,9 @@ class Ids(NamedTuple):
 
 @dataclass(slots=True)
 class Exchange:
-    """One request's ids, and what its line in the log will say."""
+    """One request's ids, and what its line in the log will say. `is_internal`: between our own processes, of which each
+    has a line of what it is for already.
+    """
 
     ids: Ids
     method: str
@@ -62,6 +64,7 @@ class Exchange:
     error: BaseException | None = None
     reason: str | None = None
     setting: str | None = None
+    is_internal: bool = False
 
 
 class Flow(Protocol):
@@ -277,4 +280,5 @@ def _record(exchange: Exchange, seconds: float) -> None:
 def _level(exchange: Exchange) -> int:
     if exchange.status in (500, 503):
         return logging.WARNING  # the machine's doing, and for somebody to look at
-    return logging.DEBUG if exchange.operation == _HEALTH_CHECK else logging.INFO
+    is_routine = exchange.operation == _HEALTH_CHECK or (exchange.is_internal and exchange.status == 200)
+    return logging.DEBUG if is_routine else logging.INFO

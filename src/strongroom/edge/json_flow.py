@@ -23,7 +23,7 @@ from strongroom.aws.signature_problems import PayloadHashInvalid, SignatureProbl
 from strongroom.aws.sigv4 import UNSIGNED_PAYLOAD, Authorization, parse_authorization, verify
 from strongroom.database.database import Unavailable
 from strongroom.edge.asgi import Exchange, Ids, Scope, StalledError
-from strongroom.edge.secure_connection import is_secure
+from strongroom.edge.secure_connection import client_address, is_secure
 from strongroom.edge.service import FindIdentity
 from strongroom.identity.requester import REQUESTER_HEADER, Caller, Requester, parse_requester
 
@@ -76,6 +76,7 @@ class JsonService:
 
     async def respond(self, scope: Scope, request: HttpRequest, exchange: Exchange) -> HttpResponse:
         del scope
+        exchange.is_internal = self.internal
         return await _respond(self, request, exchange)
 
     def refuse(self, error: Exception, exchange: Exchange) -> HttpResponse:
@@ -112,7 +113,7 @@ async def _respond(service: JsonService, request: HttpRequest, exchange: Exchang
     requester = Requester(
         principal=identity.principal,
         access_key_id=authorization.access_key_id,
-        source_ip=request.client_host,
+        source_ip=client_address(request.client_host, request.headers, service.trusted_proxies),
         secure_transport=_is_secure(service, request),
         user_agent=request.headers.get("user-agent") or "",
         request_id="",

@@ -16,8 +16,8 @@ from strongroom.database.private_file import write_private
 from strongroom.identity.records import IdentityError
 from strongroom.identity.root import Credentials
 
-FILE_NAME = "identity.key"
 SERVICE_ACCESS_KEY_ID = "strongroom-s3"
+FILE_NAME = "identity.key"
 
 
 class IdentityKeyError(IdentityError):

@@ -35,7 +35,7 @@ class UnknownPrincipal(Exception):
     """There is no such principal, or no longer: to be denied."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Somebody with an access key. `user_id`: `aws:userid`. `policies`: identity-based ones; the root user, who may do
     everything in its account, has none.
@@ -43,7 +43,7 @@ class Identity:
 
     credentials: Credentials = field(repr=False)
     principal: Principal
-    user_id: str
+    user_id: str = ""
     policies: tuple[Policy, ...] = field(default=(), repr=False)
     is_root: bool = False
 
@@ -164,6 +164,16 @@ class IdentityStore:
         user = open_user(self._sealing, row[:-1])
         check_current(user, self._head[1])
         return user
+
+
+def service_identity(credentials: Credentials, account_id: str) -> Identity:
+    """Our S3 service, as the key service finds it. No policy can name it, and it has none."""
+    arn = f"arn:aws:iam::{account_id}:service/{credentials.access_key_id}"
+    return Identity(
+        credentials=credentials,
+        principal=Principal(account_id=account_id, arn=arn),
+        user_id=credentials.access_key_id,
+    )
 
 
 def parsed_policies(user: User) -> tuple[Policy, ...]:

@@ -52,9 +52,9 @@ class BotocoreCredentials:
 
 
 def kms_url(region: str, session: botocore.session.Session | None = None) -> str:
-    """Where AWS KMS is in a region, as botocore knows it."""
-    resolver = (session or botocore.session.Session()).get_component("endpoint_resolver")
-    return f"https://{resolver.construct_endpoint(SERVICE, region)['hostname']}"
+    """Where AWS KMS is in a region as the AWS tools see it, AWS_ENDPOINT_URL_KMS and profiles included."""
+    client = (session or botocore.session.Session()).create_client(SERVICE, region_name=region)
+    return client.meta.endpoint_url
 
 
 if TYPE_CHECKING:

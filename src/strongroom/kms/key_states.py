@@ -35,29 +35,28 @@ _CANCEL: Mapping[KeyState, Refusal] = {
     "PendingImport": "not pending deletion",
 }
 
+CRYPTOGRAPHIC = frozenset(
+    {
+        "Decapsulate",
+        "Decrypt",
+        "DeriveSharedSecret",
+        "Encapsulate",
+        "Encrypt",
+        "GenerateDataKey",
+        "GenerateDataKeyPair",
+        "GenerateDataKeyPairWithoutPlaintext",
+        "GenerateDataKeyWithoutPlaintext",
+        "GenerateMac",
+        "ReEncrypt",
+        "Sign",
+        "Verify",
+        "VerifyMac",
+    }
+)
+"""The uses of a key, as GetKeyLastUsage counts them."""
+
 STATES: Mapping[str, Mapping[KeyState, Refusal]] = {
-    **dict.fromkeys(
-        (
-            "Decapsulate",
-            "Decrypt",
-            "DeriveSharedSecret",
-            "Encapsulate",
-            "Encrypt",
-            "GenerateDataKey",
-            "GenerateDataKeyPair",
-            "GenerateDataKeyPairWithoutPlaintext",
-            "GenerateDataKeyWithoutPlaintext",
-            "GenerateMac",
-            "GetPublicKey",
-            "ReEncrypt",
-            "Sign",
-            "Verify",
-            "VerifyMac",
-            "CreateGrant",
-            "RotateKeyOnDemand",
-        ),
-        _USE,
-    ),
+    **dict.fromkeys((*CRYPTOGRAPHIC, "CreateGrant", "GetPublicKey", "RotateKeyOnDemand"), _USE),
     **dict.fromkeys(
         (
             "DeleteAlias",

@@ -44,7 +44,10 @@ def create_key(call: KmsCall, kms: Kms) -> Outcome:
 def _created(kms: Kms, key: Key) -> Outcome:
     key, changes = with_first_material(kms, key)
     described = metadata(kms, key)
-    return Outcome(output={"KeyMetadata": described}, changes=changes, elements={"keyMetadata": described})
+    recorded = {
+        name[:1].lower() + name[1:]: value for name, value in described.items()
+    }  # `aWSAccountId`, as CloudTrail
+    return Outcome(output={"KeyMetadata": described}, changes=changes, elements={"keyMetadata": recorded})
 
 
 def with_first_material(kms: Kms, key: Key) -> tuple[Key, tuple[Put, ...]]:

@@ -106,7 +106,7 @@ class SseKms:
 
     key_arn: str
     material_id: bytes | None
-    context: Tags
+    context: Tags = field(repr=False)
     ciphertext_blob: bytes = field(repr=False)
 
 

@@ -37,7 +37,7 @@ from strongroom.identity.root import Credentials, Principal, RootUser, load_root
 from strongroom.identity.store import Identity, IdentityStore
 from strongroom.keys.aws_kms import AwsKms
 from strongroom.keys.bucket_keys import KmsBucketKeys
-from strongroom.keys.judged import JudgedKeyService, PoliciesOf
+from strongroom.keys.judged import JudgedKeyService, People
 from strongroom.keys.keyring import Keyring, primary_store_key
 from strongroom.keys.rotation import (
     Rotation,
@@ -50,6 +50,7 @@ from strongroom.keys.store_keys import (
     VARIABLES,
     GenerateSealed,
     LoadStoreKeys,
+    OpenSealed,
     StoreKeyError,
     StoreKeys,
     create_key_file,
@@ -103,6 +104,7 @@ class OpenStore:
     load: LoadStoreKeys
     key_directory: Path | None
     generate_sealed: GenerateSealed | None
+    store_keys: tuple[GenerateSealed, OpenSealed]
     kms: AwsKms
 
     @property
@@ -156,9 +158,13 @@ def _refuse_blobs(paths: Paths, state: str) -> None:
         )
 
 
-async def open_identities(data_dir: Path, root: RootUser) -> tuple[IdentityStore, SqliteDatabase]:
-    """The users, and the database to be closed in the end. Raises StartError."""
+async def open_identities(
+    data_dir: Path, root: RootUser, *, make: bool = False
+) -> tuple[IdentityStore, SqliteDatabase]:
+    """The users, and the database to be closed in the end. `make`: where there is none. Raises StartError."""
     try:
+        if make:
+            await initialise_identities(Paths(data_dir).identity)
         opened = await open_identity_store(Paths(data_dir).identity)
         try:
             return IdentityStore(opened.database, opened.sealing, root), opened.database
@@ -247,9 +253,9 @@ def _where_keys_come_from(paths: Paths, settings: Settings) -> str:
 
 
 async def open_store(
-    data_dir: Path, settings: Settings, *, policies_of: PoliciesOf | None = None, home: Path | None = None
+    data_dir: Path, settings: Settings, *, people: People | None = None, home: Path | None = None
 ) -> OpenStore:
-    """Open an initialised store. `policies_of`: of the people for whom keys will be asked; `home`: see `Paths`. Raises
+    """Open an initialised store. `people`: those for whom keys will be asked; `home`: see `Paths`. Raises
     StartError.
     """
     paths = Paths(data_dir, home)
@@ -274,7 +280,7 @@ async def open_store(
         await database.close()
         raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
     blobs, kms = LocalBlobs(paths.blobs), AwsKms(endpoint)
-    provider = _provider(settings, kms, policies_of)
+    provider = _provider(settings, kms, people)
     storage = Storage(
         database=database,
         blobs=blobs,
@@ -294,15 +300,16 @@ async def open_store(
         load=load,
         key_directory=paths.keys if settings.store_key_source in FILE_SOURCES else None,
         generate_sealed=generate_new_keys(paths, settings),
+        store_keys=store_key_service(settings, paths),
         kms=kms,
     )
 
 
-def _provider(settings: Settings, kms: AwsKms, policies_of: PoliciesOf | None) -> AwsKms | JudgedKeyService:
+def _provider(settings: Settings, kms: AwsKms, people: People | None) -> AwsKms | JudgedKeyService:
     """Amazon's key service judges this server, and leaves the people to us."""
-    if settings.kms_endpoint == "own" or policies_of is None:
+    if settings.kms_endpoint == "own" or people is None:
         return kms
-    return JudgedKeyService(kms, policies_of=policies_of, region=settings.region)
+    return JudgedKeyService(kms, people=people, region=settings.region)
 
 
 def look_at_store(data_dir: Path, settings: Settings) -> str:
@@ -334,7 +341,7 @@ async def build(settings: Settings, data_dir: Path) -> Application:
     """What one worker serves. Raises StartError."""
     root = load_root(data_dir, os.environ, settings.account_id)
     identities, identity_database = await open_identities(data_dir, root)
-    store = await open_store(data_dir, settings, policies_of=identities.policies_of)
+    store = await open_store(data_dir, settings, people=identities)
 
     async def close() -> None:
         await store.close()

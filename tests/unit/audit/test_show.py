@@ -98,6 +98,48 @@ def test_filters(directory, wanted, expected):
     assert shown(directory, **wanted) == expected
 
 
+def test_an_alias_is_followed_to_the_key_that_it_stood_for(tmp_path) -> None:
+    """Uses that named the key by its ARN count, as long as the alias stood for it; also what was set before `since`."""
+
+    def pointed(number: int, name: str, arn: str, **changes) -> Event:
+        parameters = request_parameters({"AliasName": "alias/mine", "TargetKeyId": arn})
+        return event(number, name=name, key_arns=[arn], request_parameters=parameters, **changes)
+
+    written = [
+        used(0, key=KEY_ARN, time_us=at(days=9)),
+        pointed(1, "CreateAlias", KEY_ARN, time_us=at(days=9)),
+        used(2, key=KEY_ARN, time_us=at(hours=5)),
+        used(3, key=OTHER_ARN, key_arns=[OTHER_ARN], time_us=at(hours=4)),
+        pointed(
+            4, "CreateAlias", OTHER_ARN, error_code="AlreadyExistsException", error_message="", time_us=at(hours=4)
+        ),
+        used(5, key=KEY_ARN, error_code="DisabledException", error_message="", time_us=at(hours=3)),
+        pointed(6, "UpdateAlias", OTHER_ARN, time_us=at(hours=3)),
+        used(7, key=KEY_ARN, time_us=at(hours=2)),
+        used(8, key=OTHER_ARN, key_arns=[OTHER_ARN], time_us=at(hours=2)),
+        pointed(9, "DeleteAlias", OTHER_ARN, time_us=at(hours=1)),
+        used(10, key=OTHER_ARN, key_arns=[OTHER_ARN], time_us=at()),
+    ]
+    now = [at(days=9)]
+
+    async def main() -> None:
+        async with opened(tmp_path, Kept(), now_us=lambda: now[0]) as log:
+            for each in written:
+                now[0] = each["eventTimeMicroseconds"]
+                await log.append(each)
+
+    asyncio.run(main())
+    assert len(log_files(tmp_path)) == 2
+
+    def numbers(**wanted) -> list[int]:
+        found = events(tmp_path, Wanted(key="alias/mine", **wanted))
+        return [written.index(each.event) for each in found if isinstance(each, Shown)]
+
+    assert numbers() == [1, 2, 4, 5, 6, 8, 9]
+    assert numbers(since=NOW - timedelta(hours=6)) == [2, 4, 5, 6, 8, 9]
+    assert numbers(errors_only=True) == [4, 5]
+
+
 def test_the_use_of_a_bucket_key_is_marked(directory):
     found = events(directory, Wanted(object=("bucket", "a/key")))
     assert [each.match for each in found if isinstance(each, Shown)] == ["object", "bucket", "object"]

@@ -11,6 +11,7 @@ from botocore.loaders import Loader
 from strongroom.aws.json_1_1 import CONTENT_TYPE, parse, serialize, serialize_error
 from strongroom.aws.kms_errors import KmsError
 from strongroom.aws.kms_model import CORRECTIONS, load_kms_model
+from strongroom.aws.model import load_s3_model
 
 MODEL = load_kms_model()
 OFFICIAL = Loader().load_service_model("kms", "service-2")
@@ -45,6 +46,9 @@ def blob(content: bytes) -> str:
 def test_model__holds_every_operation_of_the_official_one():
     assert list(MODEL.operations) == sorted(OFFICIAL["operations"])
     assert len(MODEL.operations) == 56
+    assert (
+        not MODEL.operations.keys() & load_s3_model().operations.keys()
+    )  # one name is one operation in log and figures
     assert MODEL.target_prefix == f"{OFFICIAL['metadata']['targetPrefix']}."
 
 
@@ -419,6 +423,16 @@ def test_serialize__a_void_operation_has_an_empty_body(name):
 
 def test_serialize__an_output_without_members_is_an_object():
     assert serialize(MODEL.operations["DeleteCustomKeyStore"], {}) == b"{}"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"KeyId": b"key"}, {"Enabled": 1}, {"PendingDeletionWindowInDays": 7.0}, {"KeyId": 5}]
+)
+def test_serialize__refuses_values_of_other_types(wrong):
+    with pytest.raises(ValueError, match="belongs"):
+        serialize(MODEL.operations["DescribeKey"], {"KeyMetadata": wrong})
+    with pytest.raises(ValueError, match="belongs"):
+        serialize(MODEL.operations["GenerateRandom"], {"Plaintext": "text"})
 
 
 def test_serialize__refuses_what_is_no_member_and_no_moment():

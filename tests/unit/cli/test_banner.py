@@ -33,7 +33,7 @@ def test_it_says_where_everything_is_and_that_encryption_was_proved() -> None:
     assert "Strongroom 1.2.3 is ready: region us-east-1, 2 workers." in told
     assert "https://[::]:9443  (clients trust /srv/my data/ca.pem)" in told
     assert "100,000 bytes were stored and all 100,168 bytes on disk are ciphertext (12 ms)" in told
-    assert "a lost key is lost data" in told
+    assert "Keys         /srv/my data/keys\n               (keep copies elsewhere: a lost key is lost data)\n" in told
     assert "KMS          http://127.0.0.1:9001\n" in told
     assert "KMS over TLS https://192.0.2.7:9444  (clients trust /srv/my data/ca.pem)" in told
     assert "Metrics" not in told

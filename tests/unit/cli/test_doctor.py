@@ -1,16 +1,23 @@
+import base64
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from strongroom import config, server
-from strongroom.cli.doctor import Finding, doctor, examine
-from strongroom.edge import certificates
+from strongroom.audit.checkpoint import Signer
+from strongroom.cli.doctor import doctor, examine
+from strongroom.cli.finding import Finding
+from strongroom.edge import certificates, unix_socket
 from strongroom.identity.root import load_root
+from tests.key_service import serving
+from tests.people import with_users
 
 
 @pytest.fixture
@@ -42,6 +49,23 @@ def test_a_store_whose_key_is_there_is_sound_and_nothing_is_changed(data_dir, ca
     (key,) = server.Paths(data_dir).keys.iterdir()
     assert f" store        its store key {key.stem} is in {key.parent}\n" in capsys.readouterr().out
     assert {path: (path.lstat().st_mtime_ns, path.lstat().st_size) for path in (data_dir / "s3").rglob("*")} == before
+
+
+def test_users_that_can_not_be_read_are_found(data_dir) -> None:
+    server.initialise(data_dir, config.load(data_dir, environ={}))
+    files = server.Paths(data_dir).identity
+    assert [each.text for each in examine(data_dir) if each.check == "users"] == ["0 users with 0 access keys"]
+    with_users(data_dir, lambda users: users.create("alice"))
+    with closing(sqlite3.connect(files.database)) as connection:
+        connection.execute("UPDATE users SET name = 'mallory'")
+        connection.commit()
+    (found,) = problems(data_dir, "users")
+    assert "the rows of these users are damaged, and their requests are refused: mallory" in found.text
+    files.key.unlink()
+    (found,) = problems(data_dir, "users")
+    assert "identity.key is missing" in found.text
+    files.directory.chmod(0o755)
+    assert any("identity can be used by other users" in each.text for each in problems(data_dir, "permissions"))
 
 
 def test_a_store_that_would_not_start_is_found(data_dir) -> None:
@@ -148,3 +172,92 @@ def test_it_is_a_command(data_dir) -> None:
     program = Path(sys.executable).with_name("strongroom")
     done = subprocess.run([program, "doctor", "--data-dir", data_dir, "--json"], capture_output=True, check=True)
     assert {finding["verdict"] for finding in json.loads(done.stdout)} <= {"ok", "warning"}
+
+
+# --- the key service
+
+
+def with_key_service(data_dir: Path) -> None:
+    """As a first start leaves it, with a request in its log."""
+    with serving(data_dir) as server:
+        server.client().list_keys()
+
+
+def told(data_dir: Path, check: str) -> list[tuple[str, str]]:
+    return [(finding.verdict, finding.text) for finding in examine(data_dir) if finding.check == check]
+
+
+def test_a_key_service_is_looked_at_without_changing_it(data_dir) -> None:
+    assert told(data_dir, "kms") == [("ok", "there is no key service yet: the first start makes it")]
+    with_key_service(data_dir)
+    before = {path: path.lstat().st_mtime_ns for path in data_dir.rglob("*")}
+    sound, lonely = told(data_dir, "kms")
+    assert sound == ("ok", "1 unseal slots: slot 'default' (key file root.key) opens it")
+    assert lonely[0] == "warning"
+    assert "one unseal slot only" in lonely[1]
+    ((verdict, text),) = told(data_dir, "audit")
+    assert verdict == "ok"
+    assert "record 1" in text
+    assert {path: path.lstat().st_mtime_ns for path in data_dir.rglob("*")} == before
+
+
+@pytest.mark.parametrize("how", ["missing", "another", "open to others"])
+def test_a_root_key_that_does_not_open_is_found(data_dir, how) -> None:
+    with_key_service(data_dir)
+    key_file = data_dir / "kms/root.key"
+    match how:
+        case "missing":
+            key_file.unlink()
+        case "another":
+            key_file.write_bytes(base64.b64encode(os.urandom(32)))
+        case "open to others":
+            key_file.chmod(0o644)
+    (found,) = problems(data_dir, "kms")
+    assert found.text.startswith("slot 'default' (key file root.key): ")
+    assert {"missing": "does not exist", "another": "the key given is", "open to others": "chmod 600"}[
+        how
+    ] in found.text
+
+
+def test_a_lost_database_of_keys_is_found(data_dir) -> None:
+    with_key_service(data_dir)
+    (data_dir / "kms/kms.db").write_bytes(b"garbage" * 1000)
+    assert "can't be read" in problems(data_dir, "kms")[0].text
+    (data_dir / "kms/kms.db").unlink()
+    (found,) = problems(data_dir, "kms")
+    assert "kms.db is missing" in found.text
+    (data_dir / "kms/root.key").unlink()
+    (found,) = problems(data_dir, "kms")  # its log shows that there was one
+    assert ".jsonl is there" in found.text
+
+
+def test_an_audit_log_that_stands_still_is_found(data_dir) -> None:
+    with_key_service(data_dir)
+    log = data_dir / "audit"
+    signer = Signer(os.urandom(32), "strongroom-kms")
+    (log / "public-key").write_text(signer.verifier.text)
+    (log / "checkpoints").write_text(signer.checkpoint(1, bytes(range(32)), "2026-01-02T03:04:05Z") + "\n")
+    assert told(data_dir, "audit")[0][0] == "ok"  # nobody runs
+    with closing(unix_socket.open_unix_socket(data_dir / "run/kms.sock")):
+        (found,) = problems(data_dir, "audit")
+    assert "the last checkpoint is of 2026-01-02T03:04:05Z, record 1, though the key service runs" in found.text
+
+
+def test_an_audit_log_without_any_checkpoint_is_found_when_one_was_due(data_dir) -> None:
+    with_key_service(data_dir)
+    (data_dir / "audit/checkpoints").unlink()
+    ((verdict, text),) = told(data_dir, "audit")
+    assert (verdict, "no checkpoint was due yet" in text) == ("ok", True)
+    os.utime(data_dir / "audit/public-key", (time.time() - 10_000,) * 2)
+    (found,) = problems(data_dir, "audit")
+    assert "no checkpoint proves any of it" in found.text
+    (data_dir / "audit/public-key").unlink()
+    (found,) = problems(data_dir, "audit")
+    assert "public-key is missing" in found.text
+
+
+def test_an_audit_log_on_its_reserve_is_found(data_dir) -> None:
+    with_key_service(data_dir)
+    os.truncate(data_dir / "audit/kms.reserve", 0)
+    (found,) = problems(data_dir, "audit")
+    assert "lives on its reserve" in found.text

@@ -1,5 +1,6 @@
 """strongroom.crypto.sealing: each sealed value opens in its place only. One bound thing is changed per negative test."""
 
+import hmac
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -310,3 +311,24 @@ def test_master_key__that_is_no_random_bytes_is_refused_with_the_reason(key: byt
     with pytest.raises(ValueError, match=reason) as caught:
         sealing.check_master_key(key)
     assert not key or repr(key)[2:-1] not in str(caught.value)
+
+
+def test_identity_keys__are_those_of_the_format_page() -> None:
+    """HKDF-Expand-SHA-512 (RFC 5869, 2.3) once more, by the standard library."""
+    key = bytes(range(32))
+    for made, context in (
+        (sealing.identity_row_key(key), ctx("identity-row")),
+        (sealing.service_secret(key), ctx("service-credential", b"s3")),
+    ):
+        assert made == hmac.digest(key, context + b"\x01", "sha512")[:32]
+
+
+def test_identity_row__names_no_key_and_an_unknown_format_is_refused_by_name() -> None:
+    sealer = RowSealer(sealing.identity_row_key(bytes(range(32))))
+    stored = sealing.seal_identity_row(sealer, b"context", b"row")
+    assert (stored[0], len(stored)) == (1, 1 + 24 + 3 + 16)
+    assert sealing.open_identity_row(sealer, b"context", stored) == b"row"
+    with pytest.raises(IntegrityError):
+        sealing.open_identity_row(sealer, b"another", stored)
+    with pytest.raises(UnknownFormat, match="02"):
+        sealing.open_identity_row(sealer, b"context", b"\x02" + stored[1:])

@@ -6,6 +6,7 @@ from typing import cast
 import pytest
 
 from strongroom.crypto.errors import IntegrityError
+from strongroom.database.database import Row
 from strongroom.identity.records import AccessKey, PolicyDocument, User
 from strongroom.identity.rows import (
     Sealing,
@@ -32,6 +33,11 @@ OTHERS = [
     pytest.param(Sealing.of(bytes(range(1, 33)), b"S" * 16), id="identity key"),
     pytest.param(Sealing.of(KEY, b"T" * 16), id="store id"),
 ]
+
+
+def sealed_of(row: Row) -> bytes:
+    assert isinstance(row[-1], bytes)
+    return row[-1]
 
 
 def test_a_user_opens_as_it_was_sealed() -> None:

@@ -1,6 +1,7 @@
 import os
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from strongroom import config, server
 from strongroom.blobs.local_files import held, open_tree
 from strongroom.metadata import deletions
+from strongroom.metadata.bucket_keys import UNUSED_KEPT_US, KmsBucketKey, insert_bucket_key
+from strongroom.metadata.records import BucketConfig
 from strongroom.s3.cleanup import Collected, collect
 from strongroom.server import OpenStore, Paths
 from tests.stored import with_store
@@ -103,3 +106,24 @@ def test_while_a_backup_holds_the_blobs_they_wait(data_dir) -> None:
     assert path.exists()
     assert collected(data_dir).deleted == 1
     assert not path.exists()
+
+
+def test_a_bucket_key_that_nothing_named_for_a_day_goes(data_dir) -> None:
+    async def work(store: OpenStore) -> list[object]:
+        await store.storage.keyring.create_bucket("bucket", BucketConfig(owner_account="000000000000"))
+        bucket = await store.storage.keyring.open_bucket("bucket")
+        assert bucket
+        for number, age in ((1, 0), (2, UNUSED_KEPT_US)):
+            key = KmsBucketKey(
+                bucket_key_id=bytes([number]) * 16,
+                key_arn="arn",
+                material_id=None,
+                created_us=store.storage.now_us() - age,
+                ciphertext_blob=b"blob",
+                context={},
+            )
+            await store.database.transact(partial(insert_bucket_key, bucket=bucket, key=key))
+        await collect(store.storage, store.blobs.remove_abandoned)
+        return [row[0] for row in await store.database.read("SELECT bucket_key_id FROM bucket_keys")]
+
+    assert with_store(data_dir, work) == [b"\x01" * 16]

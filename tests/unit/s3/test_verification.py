@@ -11,6 +11,7 @@ import pytest
 from strongroom.blobs.store import BlobId
 from strongroom.database.database import Connection
 from strongroom.keys.rotation import rotate_bucket_secrets
+from strongroom.metadata.bucket_keys import KmsBucketKey, insert_bucket_key
 from strongroom.metadata.objects import get_version, remove_version, update_version
 from strongroom.metadata.uploads import abort_upload, get_upload
 from strongroom.s3 import cleanup
@@ -107,6 +108,31 @@ def test_one_bucket_alone(data_dir) -> None:
         "blob": 2,
     }
     assert found(data_dir, only="no-such-bucket") == []
+
+
+def test_bucket_keys_are_opened_too(data_dir) -> None:
+    async def insert(store: OpenStore) -> bytes:
+        bucket = await store.storage.keyring.open_bucket(VERSIONED)
+        assert bucket
+        for number in (1, 2):
+            key = KmsBucketKey(
+                bucket_key_id=bytes([number]) * 16,
+                key_arn="arn",
+                material_id=None,
+                created_us=1,
+                ciphertext_blob=b"blob",
+                context={},
+            )
+            await store.database.transact(partial(insert_bucket_key, bucket=bucket, key=key))
+        return bucket.bucket_id
+
+    with_store(data_dir, insert)
+    findings = found(data_dir, only=VERSIONED)
+    assert findings.count(Checked(kind="bucket key")) == 2
+    with index(data_dir) as connection:
+        connection.execute("UPDATE bucket_keys SET key_arn = 'another' WHERE bucket_key_id = ?", (bytes([2]) * 16,))
+    (damage,) = damages(data_dir)
+    assert (damage.bucket, damage.problem) == (VERSIONED, f"bucket key {'02' * 16}: the row does not authenticate")
 
 
 # --- blobs
