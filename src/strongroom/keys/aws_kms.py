@@ -32,7 +32,7 @@ from strongroom.keys.provider import (
     KeyServiceUnavailable,
     SealedKey,
 )
-from strongroom.keys.single_flight import SingleFlight
+from strongroom.keys.single_flight import FreshFlight
 from strongroom.observe import log, metrics
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ class AwsKms:
         self._limits = limits
         self._session: aiohttp.ClientSession | None = None
         self._closing: set[asyncio.Task[None]] = set()
-        self._decrypting = SingleFlight[DataKey]()
-        self._describing = SingleFlight[KeyDescription]()
+        self._decrypting = FreshFlight[DataKey](outage=KeyServiceUnavailable)
+        self._describing = FreshFlight[KeyDescription](outage=KeyServiceUnavailable)
         self._breaker = CircuitBreaker(open_after=limits.open_after, probe_every=limits.probe_every, now=time.monotonic)
         metrics.tell_kms_breaker(is_open=False)
 

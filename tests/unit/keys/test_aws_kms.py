@@ -419,6 +419,32 @@ def test_equal_questions_of_one_requester_are_asked_once(tmp_path) -> None:
     run(work, tmp_path)
 
 
+def test_a_right_that_was_taken_away_is_refused_to_the_next_beside_an_answer_under_way(tmp_path) -> None:
+    """What the key service allowed before somebody asked isn't for them, though it is the same question."""
+    allowed = True
+
+    def judge(call: Call) -> None:
+        if call.operation == "Decrypt" and not allowed:
+            raise Refused("AccessDeniedException")
+
+    async def work(provider: AwsKms, stub: StubKms) -> None:
+        nonlocal allowed
+        blob = (await provider.generate_data_key(KEY_ARN, CONTEXT, ANNA)).sealed.ciphertext_blob
+        gate = asyncio.Event()
+        stub.script.append(waiting(gate))
+        before = asyncio.create_task(provider.decrypt(KEY_ARN, blob, CONTEXT, ANNA))
+        await passes(lambda: stub.seen("Decrypt") == 1)
+        allowed = False
+        after = [asyncio.create_task(provider.decrypt(KEY_ARN, blob, CONTEXT, ANNA)) for _ in range(50)]
+        await asyncio.sleep(0)
+        gate.set()
+        answers = await asyncio.gather(before, *after, return_exceptions=True)
+        assert {type(answer) for answer in answers[1:]} == {KeyServiceRefusal}
+        assert stub.seen("Decrypt") == 2
+
+    run(work, tmp_path, stub=StubKms(judge=judge))
+
+
 @pytest.mark.parametrize("other", [BERT, person("anna", source_ip="198.51.100.7"), replace(ANNA, access_key_id="SR2")])
 def test_an_answer_to_one_requester_serves_no_other(tmp_path, other) -> None:
     """Fifty of each at once: those whom the KMS refuses get nothing, whoever asks beside them."""
