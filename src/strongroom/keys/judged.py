@@ -28,8 +28,6 @@ from strongroom.keys.provider import (
 
 
 class People(Protocol):
-    """What it asks about people (identity/store.py)."""
-
     def person(self, arn: str) -> Person:
         """Raises UnknownPrincipal."""
         ...
@@ -98,25 +96,18 @@ class JudgedKeyService:
         principal = requester.principal
         request = Request(principal=principal, action=action, resource=key_arn, context={})
         try:
-            known = self._people.person(principal.arn)
+            person = self._people.person(principal.arn)
         except UnknownPrincipal:
             raise _refusal(request, "because there is no such user") from None
-        conditions = self._conditions(action, key_arn, context, requester, asked, user_id=known.user_id)
-        decision = evaluate_identity(known.policies, replace(request, context=conditions))
+        conditions = self._conditions(action, key_arn, context, requester, user_id=person.user_id, asked=asked)
+        decision = evaluate_identity(person.policies, replace(request, context=conditions))
         if decision.denied_by is not None:
             raise _refusal(request, "with an explicit deny in an identity-based policy")
         if decision.allowed_by is None and principal.arn != account_root(principal.account_id):
             raise _refusal(request, f"because no identity-based policy allows the {action} action")
 
     def _conditions(
-        self,
-        action: str,
-        key_arn: str,
-        context: EncryptionContext,
-        requester: Requester,
-        asked: str,
-        *,
-        user_id: str,
+        self, action: str, key_arn: str, context: EncryptionContext, requester: Requester, *, user_id: str, asked: str
     ) -> Mapping[str, tuple[str, ...]]:
         """Neither address nor user agent are among them, as where our own KMS judges (kms/condition_context.py)."""
         found = dict(
