@@ -1,16 +1,32 @@
-"""What a start refuses, because to go on would lose data or pretend that all is well."""
+"""What a start refuses, because to go on would lose data or pretend that all is well; and that a stop leaves nothing."""
 
+import asyncio
 import os
+import socket
 import sqlite3
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from strongroom import config
 from strongroom.config import Settings
+from strongroom.identity.requester import Requester
+from strongroom.identity.root import Principal, load_root
+from strongroom.keys.aws_kms import AwsKms
+from strongroom.keys.judged import JudgedKeyService
+from strongroom.keys.provider import KeyServiceUnavailable
+from strongroom.metadata.records import BucketConfig
+from strongroom.server.identities import open_identities
 from strongroom.server.paths import Paths, StartError
-from strongroom.server.store import initialise
+from strongroom.server.s3 import build
+from strongroom.server.store import initialise, open_store
+
+ACCOUNT = "000000000000"
+ARN = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/00000000-0000-0000-0000-000000000001"
 
 
 @pytest.fixture
@@ -86,3 +102,110 @@ def test_an_index_that_cannot_be_used_now_is_a_matter_for_the_doctor(paths: Path
     paths.index.with_name("index.db-wal").mkdir()  # SQLITE_CANTOPEN, for root too
     with pytest.raises(StartError, match=r"can't be opened: .*SQLITE_CANTOPEN.*`strongroom doctor` looks at permiss"):
         initialise(paths.data_dir, settings)
+
+
+# --- what a worker opens, it closes
+
+
+def open_files() -> set[str]:
+    """What this process's descriptors are of."""
+    found = set()
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            found.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+    return found
+
+
+def of_this_store(data_dir: Path) -> set[str]:
+    return {each for each in open_files() if each.startswith(str(data_dir))}
+
+
+@contextmanager
+def silent_key_service(data_dir: Path) -> Iterator[socket.socket]:
+    """Takes connections and never answers."""
+    (data_dir / "run").mkdir(mode=0o700, exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(data_dir / "run" / "kms.sock"))
+        listener.listen()
+        yield listener
+
+
+def test_a_stop_ends_what_is_under_way_and_leaves_no_task_thread_or_file(paths: Paths, settings: Settings) -> None:
+    requester = Requester(
+        principal=Principal(account_id=ACCOUNT, arn=f"arn:aws:iam::{ACCOUNT}:root"),
+        access_key_id="AKIA",
+        source_ip="127.0.0.1",
+        secure_transport=True,
+        user_agent="a test",
+        request_id="R",
+    )
+
+    async def work(listener: socket.socket) -> None:
+        await asyncio.to_thread(threading.Event().wait, 0)  # asyncio's own thread stays
+        sockets = {each for each in open_files() if each.startswith("socket:")}
+        store = await open_store(paths.data_dir, settings)
+        storage = store.storage
+        assert await storage.keyring.create_bucket("bucket", BucketConfig(owner_account=ACCOUNT))
+        bucket = await storage.keyring.open_bucket("bucket")
+        assert bucket
+        await asyncio.get_running_loop().run_in_executor(storage.hashing, bytes)
+        context = {"aws:s3:arn": "arn:aws:s3:::bucket/key"}
+        asking = [
+            asyncio.ensure_future(storage.kms.decrypt(f"{ARN}", b"blob", context, requester)),
+            asyncio.ensure_future(storage.bucket_keys.for_write(bucket, "arn:aws:s3:::bucket", ARN, {}, requester)),
+        ]
+        accepted = [await asyncio.to_thread(listener.accept) for _ in asking]
+        started = time.monotonic()
+        await store.close()
+        assert time.monotonic() - started < 5
+        for question in asking:
+            with pytest.raises((asyncio.CancelledError, KeyServiceUnavailable)):
+                await question
+        for connection, _ in accepted:
+            connection.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert {each for each in open_files() if each.startswith("socket:")} <= sockets
+
+    before = of_this_store(paths.data_dir)
+    with silent_key_service(paths.data_dir) as listener:
+        asyncio.run(work(listener))
+    assert of_this_store(paths.data_dir) == before == set()
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("hashing", "sqlite"))]
+
+
+def test_a_worker_that_cannot_be_built_leaves_no_file_open(paths: Paths, settings: Settings) -> None:
+    (key,) = paths.keys.iterdir()
+    key.unlink()
+    with pytest.raises(StartError, match="its store key is"):
+        asyncio.run(build(settings, paths.data_dir))
+    assert of_this_store(paths.data_dir) == set()
+
+
+# --- which key service
+
+
+@pytest.mark.parametrize(("endpoint", "judged"), [("own", False), ("https://kms.eu-central-1.amazonaws.com", True)])
+def test_where_another_key_service_is_asked_people_are_judged_here(tmp_path: Path, endpoint: str, judged: bool) -> None:
+    """Nothing is asked of it at a start: no network, no credentials."""
+    data_dir = tmp_path / "data"
+    settings = config.load(data_dir, environ={"STRONGROOM_KMS_ENDPOINT": endpoint})
+    initialise(data_dir, settings)
+
+    async def work() -> None:
+        identities, database = await open_identities(data_dir, load_root(data_dir, {}, settings.account_id))
+        store = await open_store(data_dir, settings, people=identities)
+        assert isinstance(store.storage.kms, JudgedKeyService if judged else AwsKms)
+        await store.close()
+        await database.close()
+
+    asyncio.run(work())
+
+
+def test_a_store_key_of_a_key_service_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
+    settings = config.load(tmp_path, environ={"STRONGROOM_STORE_KEY_SOURCE": "kms"})
+    with pytest.raises(
+        StartError, match="the store key can't be made, because the key service does not answer"
+    ) as told:
+        initialise(tmp_path / "data", settings)
+    assert "\n" not in str(told.value)
+    assert not list(Paths(tmp_path / "data").keys.iterdir())

@@ -40,7 +40,7 @@ _SHOWN = 20  # of the blobs that could not be copied
 class Backup:
     """What was made. `failed`: blobs that the index names and that could not be read; `bytes`: ciphertext bytes; `is_sealed`:
     the store key goes along always, since the key service has sealed it. `unseal_slots`: those of the key service, in
-    words; none where there is no key service. `lacks`: what opens the key service, where nothing in the copy does.
+    words; none where there is no key service. `lacks`: what opens the key service, where `--with-keys` could copy none of it.
     """
 
     blobs: int
@@ -113,7 +113,7 @@ def make_backup(
         unseal_slots=kms.slots,
         key_files=kms.key_files,
         has_keys=with_keys,
-        lacks=() if kms.key_files else kms.slots,
+        lacks=kms.slots if with_keys and not kms.key_files else (),
     )
 
 

@@ -73,9 +73,11 @@ def describe(client: Any, _: Settings, *, key: str, as_json: bool) -> int:
 def rotate(client: Any, _: Settings, *, key: str, as_json: bool) -> int:
     key_id = key_id_of(client, key)
     client.rotate_key_on_demand(KeyId=key_id)
-    material = client.describe_key(KeyId=key_id)["KeyMetadata"]["CurrentKeyMaterialId"]
-    text = f"{key_id} has a new material, {material}. Everything sealed before still opens."
-    return _tell({"KeyId": key_id, "CurrentKeyMaterialId": material}, as_json, text)
+    told = client.describe_key(KeyId=key_id)["KeyMetadata"]
+    rotated = {name: told[name] for name in ("KeyId", "CurrentKeyMaterialId")}
+    material = rotated["CurrentKeyMaterialId"]
+    text = f"{rotated['KeyId']} has a new material, {material}. Everything sealed before still opens."
+    return _tell(rotated, as_json, text)
 
 
 def enable(client: Any, _: Settings, *, key: str) -> int:

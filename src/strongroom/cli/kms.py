@@ -19,6 +19,7 @@ from strongroom.cli.start import (
 )
 from strongroom.config import Settings
 from strongroom.identity import root
+from strongroom.server.paths import Paths
 
 
 def serve_kms(data_dir: Path, config_file: Path | None, flags: Mapping[str, object]) -> int:
@@ -45,7 +46,7 @@ def _serve(data_dir: Path, settings: Settings) -> int:
                 for scheme, address in (("http", bound(listeners.plain)), ("https", bound(listeners.tls)))
                 if address is not None
             ]
-            told = f"Strongroom KMS is ready: {', '.join(where) or data_dir / kms_worker.INTERNAL_SOCKET}\n"
+            told = f"Strongroom KMS is ready: {', '.join(where) or Paths(data_dir).kms_socket}\n"
             process = supervisor.Process(
                 title=kms_worker.TITLE,
                 work=partial(kms_worker.work, settings=settings, data_dir=data_dir, listeners=listeners, tls=tls),

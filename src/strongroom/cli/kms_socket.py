@@ -1,6 +1,6 @@
 """The socket on which a running key service is tended, as the commands speak to it. Nobody but its own user reaches it.
 
-It answers in JSON; whatever is wrong becomes one sentence.
+It answers in JSON, and with a copy of its database; whatever is wrong becomes one sentence.
 """
 
 import json
@@ -15,13 +15,12 @@ from typing import Any
 
 from strongroom.audit.chain import Head
 from strongroom.cli.store_command import CommandError
-from strongroom.database.sqlite_files import create_private
+from strongroom.database.private_file import write_private
 from strongroom.kms.admin_asgi import AUDIT_HASH, AUDIT_SEQUENCE
+from strongroom.server.paths import Paths
 
-SOCKET = "kms-admin.sock"
 _SECONDS = 60.0
 _HOST = "localhost"
-_BLOCK = 1 << 18
 
 
 class _UnixConnection(HTTPConnection):
@@ -46,7 +45,7 @@ class _UnixConnection(HTTPConnection):
 @contextmanager
 def ask(data_dir: Path, method: str, path: str, body: object = None) -> Iterator[HTTPResponse]:
     """Raises CommandError."""
-    where = data_dir / "run" / SOCKET
+    where = Paths(data_dir).kms_admin_socket
     connection = _UnixConnection(where)
     try:
         headers = {"content-type": "application/json"}
@@ -80,17 +79,10 @@ def fetch_database(data_dir: Path, destination: Path) -> Head | None:
     it knows of none. Raises CommandError, OSError.
     """
     with ask(data_dir, "POST", "/backup") as response:
+        content = response.read()  # all that was announced, or HTTPException
         if response.status != 200:
-            checked(response.read())
+            checked(content)
             raise CommandError("the key service's answer is not understood")
-        wanted = int(response.getheader("content-length", "-1"))
-        create_private(os.fspath(destination), must_be_new=True)
-        with destination.open("r+b") as file:
-            while block := response.read(_BLOCK):
-                file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
-            if file.tell() != wanted:
-                raise CommandError("the key service ended before its database was copied: try again")
         sequence, digest = response.getheader(AUDIT_SEQUENCE), response.getheader(AUDIT_HASH)
+    write_private(destination, content, replace=False)
     return None if sequence is None or digest is None else Head(int(sequence), bytes.fromhex(digest), 0)

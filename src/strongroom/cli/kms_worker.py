@@ -19,11 +19,10 @@ from strongroom.edge import listener, metrics_listener, unix_socket
 from strongroom.edge.certificates import ServerContext
 from strongroom.edge.listener import Endpoint
 from strongroom.server.kms import build_kms
+from strongroom.server.paths import Paths
 
 TITLE = "strongroom kms"
 FIGURES = "kms"  # the name under which it counts
-INTERNAL_SOCKET = "run/kms.sock"  # in the data directory; the S3 service asks here
-ADMIN_SOCKET = "run/kms-admin.sock"  # and `strongroom kms slot ...` here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +56,8 @@ def listeners_of(
         yield listeners
     finally:
         listeners.close()
-        for name in (INTERNAL_SOCKET, ADMIN_SOCKET):
-            (data_dir / name).unlink(missing_ok=True)
+        for path in (Paths(data_dir).kms_socket, Paths(data_dir).kms_admin_socket):
+            path.unlink(missing_ok=True)
 
 
 def _open_listeners(data_dir: Path, settings: Settings, flag: str, metrics: socket | None) -> KmsListeners:
@@ -66,8 +65,8 @@ def _open_listeners(data_dir: Path, settings: Settings, flag: str, metrics: sock
     return KmsListeners(
         plain=None if plain is None else listener.open_socket(plain.host, plain.port, flag=flag, loopback_only=True),
         tls=None if tls is None else listener.open_socket(tls.host, tls.port, flag=f"{flag}-tls"),
-        internal=unix_socket.open_unix_socket(data_dir / INTERNAL_SOCKET),
-        admin=unix_socket.open_unix_socket(data_dir / ADMIN_SOCKET),
+        internal=unix_socket.open_unix_socket(Paths(data_dir).kms_socket),
+        admin=unix_socket.open_unix_socket(Paths(data_dir).kms_admin_socket),
         metrics=metrics,
     )
 

@@ -46,6 +46,10 @@ class Paths:
         return self.run / "kms.sock"
 
     @property
+    def kms_admin_socket(self) -> Path:
+        return self.run / "kms-admin.sock"
+
+    @property
     def kms(self) -> Path:
         return self.data_dir / "kms"
 

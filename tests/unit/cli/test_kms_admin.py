@@ -11,7 +11,6 @@ import pytest
 import uvicorn
 
 from strongroom.cli import kms_admin
-from strongroom.cli.kms_socket import SOCKET
 from strongroom.kms import slots
 from strongroom.kms.admin_asgi import application
 from tests.unit.kms.kms_stores import PHRASE, QUICK, open_store
@@ -34,7 +33,7 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         listener = socket.socket(socket.AF_UNIX)
         with monkeypatch.context() as patched:
             patched.chdir(directory / "run")
-            listener.bind(SOCKET)
+            listener.bind("kms-admin.sock")
         listener.listen()
         service = Running(store, State(await store.load()), {})
         server = uvicorn.Server(uvicorn.Config(application(service.admin()), lifespan="off", log_config=None))

@@ -251,14 +251,14 @@ def made_key(server: Server) -> str:
 
 def test_a_store_key_in_the_kms_is_backed_up_as_it_is(tmp_path) -> None:
     with running(tmp_path, environment={"STRONGROOM_STORE_KEY_SOURCE": "kms"}) as server:
-        server.s3().create_bucket(Bucket="b")
-        server.s3().put_object(Bucket="b", Key="k", Body=b"body")
+        server.s3().create_bucket(Bucket="bucket")
+        server.s3().put_object(Bucket="bucket", Key="k", Body=b"body")
         copy = tmp_path / "copy" / "data"
         source = {"STRONGROOM_STORE_KEY_SOURCE": "kms"}
         assert run("backup", "--data-dir", server.data_dir, copy, "--with-keys", environment=source).returncode == 0
     assert [path.suffix for path in Paths(copy).keys.iterdir()] == [".kms"]
     with running(copy.parent, environment={"STRONGROOM_STORE_KEY_SOURCE": "kms"}) as restored:
-        assert restored.s3().get_object(Bucket="b", Key="k")["Body"].read() == b"body"
+        assert restored.s3().get_object(Bucket="bucket", Key="k")["Body"].read() == b"body"
 
 
 @pytest.mark.parametrize("where", ["itself", "inside", "not empty", "a file"])

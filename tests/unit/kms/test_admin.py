@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import errno
 import json
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -15,6 +16,7 @@ import pytest
 from strongroom.kms import slots
 from strongroom.kms.admin import Admin
 from strongroom.kms.admin_asgi import application
+from strongroom.kms.audit_head import AuditHead
 from strongroom.kms.commits import Event
 from strongroom.kms.slots import SlotError
 from strongroom.kms.state import State
@@ -266,3 +268,59 @@ async def test_rotate_root__makes_a_removed_slots_old_copies_useless(tmp_path: P
     assert os.listdir(directory).count("root.key") == 1
     with pytest.raises(SlotError):
         await open_store(directory)
+
+
+# --- a copy
+
+
+async def fetched(service: Running) -> tuple[dict[str, Any], bytes]:
+    """The first message of the answer to POST /backup, and its body."""
+    messages: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    scope = {"type": "http", "method": "POST", "raw_path": b"/backup"}
+    await application(service.admin())(scope, receive, send)
+    return messages[0], b"".join(message.get("body", b"") for message in messages)
+
+
+@in_loop
+async def test_backup__is_the_database_as_it_is_and_on_record(tmp_path: Path) -> None:
+    directory, copy = tmp_path / "kms", tmp_path / "copy"
+    copy.mkdir(mode=0o700)
+    async with running(directory) as service:
+        await add_keys(service.store, 3)
+        await service.store.keep_audit_head(AuditHead(sequence=7, hash=b"h" * 32, state_revision=2))
+        (directory / "kms.db.copy").write_bytes(b"left by one that was killed")
+        (directory / "kms.db.copy-journal").write_bytes(b"left as well")
+        start, body = await fetched(service)
+        headers = dict(start["headers"])
+        assert (start["status"], headers[b"content-length"]) == (200, str(len(body)).encode())
+        assert (headers[b"x-audit-sequence"], headers[b"x-audit-hash"]) == (b"7", b"h".hex().encode() * 32)
+        records = await service.store.load()
+        assert [event["eventName"] for event in service.log] == ["BackUpKeyStore"]
+        assert not list(directory.glob("kms.db.copy*"))
+    (copy / "kms.db").write_bytes(body)
+    (copy / "kms.db").chmod(0o600)
+    (copy / "root.key").write_bytes((directory / "root.key").read_bytes())
+    (copy / "root.key").chmod(0o600)
+    async with opened(copy) as restored:
+        assert sorted(map(repr, await restored.load())) == sorted(map(repr, records))
+
+
+@in_loop
+async def test_backup__that_cannot_be_written_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path) as service:
+
+        async def full(_: Path) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        service.store.copy_to = full  # type: ignore[method-assign,assignment]
+        start, body = await fetched(service)
+        assert start["status"] == 503
+        assert json.loads(body) == {"error": "the key service can't write a copy of kms.db: No space left on device"}
+        assert not [name for name in os.listdir(tmp_path) if "copy" in name]
