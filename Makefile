@@ -56,10 +56,13 @@ $(VENV)/.bench: requirements-bench.txt $(VENV)/.dev
 bench: $(VENV)/.bench  ## Measure, beside a peer under the same load
 	$(BIN)/python bench/run.py
 
+bench-kms: $(VENV)/.bench  ## Measure the key service and the objects under its keys, beside a peer
+	$(BIN)/python bench/kms.py
+
 lock: $(VENV)/.dev  ## Pin the dependencies anew, with hashes
 	$(BIN)/pip-compile -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --allow-unsafe -o requirements.txt pyproject.toml
 	$(BIN)/pip-compile -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --allow-unsafe -o requirements-dev.txt requirements-dev.in
 	$(BIN)/pip-compile -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --allow-unsafe -o requirements-clients.txt requirements-clients.in
 	$(BIN)/pip-compile -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --allow-unsafe -o requirements-bench.txt requirements-bench.in
 
-.PHONY: help install serve dev check test format bench lock
+.PHONY: help install serve dev check test format bench bench-kms lock

@@ -1,26 +1,26 @@
--- The load of bench/run.py: the requests of a file, one after the other in each thread, with one body for all.
--- Lines of the file: METHOD <tab> path-and-query <tab> name: value <tab> name: value ...
+-- The load of bench/run.py and bench/kms.py: the requests of a file, one after the other in each thread.
+-- Lines of the file: METHOD <tab> path-and-query <tab> name: value <tab> name: value ... A field that begins with "{" is
+-- the request's body; every PUT has one and the same body, of a file.
 
 local requests, position = {}, 0
 
 function init(args)
-  local body = nil
+  local content = nil
   if args[2] then
     local file = assert(io.open(args[2], "rb"))
-    body = file:read("*a")
+    content = file:read("*a")
     file:close()
   end
   for line in io.lines(args[1]) do
     local fields = {}
     for field in line:gmatch("[^\t]+") do fields[#fields + 1] = field end
-    local headers = {}
+    local headers, body = {}, nil
+    if fields[1] == "PUT" then body = content end
     for i = 3, #fields do
-      local name, value = fields[i]:match("^([^:]+): (.*)$")
-      headers[name] = value
+      local name, value = fields[i]:match("^([^:{]+): (.*)$")
+      if name then headers[name] = value else body = fields[i] end
     end
-    local sent = nil
-    if fields[1] == "PUT" then sent = body end
-    requests[#requests + 1] = wrk.format(fields[1], fields[2], headers, sent)
+    requests[#requests + 1] = wrk.format(fields[1], fields[2], headers, body)
   end
   position = math.random(#requests)
 end

@@ -59,6 +59,7 @@ class Result:
     p50_ms: float
     p99_ms: float
     failed: int
+    cpu_us: float  # of all its processes, for a request; says more than op/s where others use the machine too
     peak_mib: int  # resident memory of the biggest process since it started
 
 
@@ -70,6 +71,12 @@ def processes(pid: int) -> list[int]:
 def peak_mib(pid: int) -> int:
     lines = (line for each in processes(pid) for line in Path(f"/proc/{each}/status").read_text().splitlines())
     return max(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and all below it until now (proc_pid_stat(5): fields 14 and 15)."""
+    fields = (Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split() for each in processes(pid))
+    return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
 
 
 def presigned(target: Target, method: str, key: str, headers: dict[str, str], customer: bytes | None) -> str:
@@ -94,6 +101,7 @@ def run(
     requests.write_text("\n".join(lines) + "\n")
     if not body.exists():
         body.write_bytes(secrets.token_bytes(size))
+    cpu_before = cpu_seconds(target.pid)
     finished = subprocess.run(
         [
             *("wrk", "--latency", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s"),
@@ -114,6 +122,7 @@ def run(
         told["p50"],
         told["p99"],
         told["failed"],
+        (cpu_seconds(target.pid) - cpu_before) * 1e6 / max(told["requests"], 1),
         peak_mib(target.pid),
     )
 
@@ -234,7 +243,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.json:
         print(
-            f"{'server':<12}{'load':<20}{'conns':>6}{'op/s':>10}{'MB/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'failed':>8}{'peak MiB':>10}"
+            f"{'server':<12}{'load':<20}{'conns':>6}{'op/s':>10}{'MB/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'failed':>8}{'CPU us':>9}{'peak MiB':>10}"
         )
     for start, sse_c in [(strongroom, True), *([] if arguments.no_peer else [(seaweedfs, False)])]:
         with tempfile.TemporaryDirectory() as scratch, start(Path(scratch)) as target:
@@ -245,7 +254,7 @@ def main() -> None:
                     print(
                         f"{result.server:<12}{result.load:<20}{result.connections:>6}{result.per_second:>10.1f}"
                         f"{result.megabytes_per_second:>10.1f}{result.p50_ms:>9.2f}{result.p99_ms:>9.2f}"
-                        f"{result.failed:>8}{result.peak_mib:>10}",
+                        f"{result.failed:>8}{result.cpu_us:>9.0f}{result.peak_mib:>10}",
                         flush=True,
                     )
 

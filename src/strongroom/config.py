@@ -24,13 +24,8 @@ FILE_NAME = "strongroom.toml"
 # around.
 _NOT_SETTINGS = frozenset(
     {
-        "ROOT_ACCESS_KEY_ID",
-        "ROOT_SECRET_ACCESS_KEY",
-        "STORE_KEY",
-        "STORE_KEY_PREVIOUS",
-        "KMS_ROOT_KEY",
-        "KMS_PASSPHRASE",
-        "DATA_DIR",
+        *("ROOT_ACCESS_KEY_ID", "ROOT_SECRET_ACCESS_KEY", "STORE_KEY", "STORE_KEY_PREVIOUS", "DATA_DIR"),
+        *("KMS_ROOT_KEY", "KMS_PASSPHRASE"),
     }
 )
 # Kubernetes puts such variables into every pod beside a Service called "strongroom"; they are nobody's typing error.

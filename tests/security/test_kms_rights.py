@@ -138,6 +138,26 @@ def sha256(content: bytes) -> str:
     return base64.b64encode(hashlib.sha256(content).digest()).decode()
 
 
+def test_b10_a_repeated_complete_tells_no_checksum_of_an_object_that_has_a_key_of_its_own_now(tmp_path):
+    """It was SSE-S3 when it was uploaded, so the checksum stands with the upload; UpdateObjectEncryption came later."""
+
+    async def work(world):
+        await world.begin("k", CONTENT)
+        told = await world.worker.complete(world.upload, world.listed)
+        assert told["ChecksumCRC64NVME"]
+        encryption = {"SSEKMS": {"KMSKeyArn": world.key}}
+        update = world.worker.sending(content_md5="x")
+        await update("UpdateObjectEncryption", Key="k", ObjectEncryption=encryption)
+        mallory = world.somebody("mallory", "GenerateDataKey")
+        error = await refused(mallory.complete(world.upload, world.listed))
+        assert (error.status, error.code) == (403, "AccessDenied")
+        alice = world.somebody("alice", "Decrypt")
+        again = await alice.complete(world.upload, world.listed)
+        assert again["ChecksumCRC64NVME"] == told["ChecksumCRC64NVME"]
+
+    with_world(tmp_path, work)
+
+
 async def everything_stored(world: World) -> tuple[Any, ...]:
     """What no refused operation may change."""
     versions = await world.worker.rows("SELECT key, version_id, sealed FROM object_versions ORDER BY key, sequence")

@@ -1,20 +1,34 @@
 """G1: canary secrets through every path, then a search wherever the server can speak: its log at debug level,
-its tracebacks, its metrics, its error documents, its files.
+its tracebacks, its audit log, its metrics, its error documents, its files.
 
 ceph CVE-2018-16889, seaweedfs b3e50bb12, rustfs GHSA-r54g, openbao GHSA-ghfh.
 """
 
 import base64
 import hashlib
+import json
 import os
 import secrets
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from tests.harness import Reply, Server, customer_key_headers, running, unique_bucket
+from strongroom.identity.root import Credentials
+from tests.harness import REGION, Reply, Server, customer_key_headers, read_reply, running, unique_bucket
+from tests.json_serving import head as kms_head
+from tests.json_serving import signed as kms_signed
+from tests.key_service import ACCOUNT
 from tests.security.test_sse_c_errors import block, logged
 from tests.security.test_unsigned_requests import metrics_of
 from tests.wire import (
@@ -48,6 +62,13 @@ class Canaries:
             self.values[f"{form_of}, hex"] = value.hex()
             self.values[f"{form_of}, repr"] = repr(value)[2:-1]
         return customer_key_headers(key)
+
+    def add(self, name: str, value: bytes) -> bytes:
+        """A secret of the key service or of a client of its."""
+        self.values[f"{name}, base64"] = base64.b64encode(value).decode()
+        self.values[f"{name}, hex"] = value.hex()
+        self.values[f"{name}, repr"] = repr(value)[2:-1]
+        return value
 
     def found_in(self, text: str) -> list[str]:
         return [name for name, value in self.values.items() if value in text]
@@ -86,6 +107,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         with_customer_keys(watched, bucket)
         with_mistakes(watched, bucket)
         with_signatures(watched, bucket)
+        with_key_service(watched, bucket)
+        with_requests_of_kms(watched)
+        with_slots(watched)
         with_damage(watched, bucket)
         yield watched
 
@@ -206,6 +230,159 @@ def with_signatures(watched: Watched, bucket: str) -> None:
                 continue
 
 
+# --- the key service
+
+
+def with_key_service(watched: Watched, bucket: str) -> None:
+    """What goes well: everything that a key service hands out in clear or sealed, and objects under its keys."""
+    canaries, kms = watched.canaries, kms_of(watched.server)
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    context = {"aws:s3:arn": "arn:aws:s3:::b/k"}
+    made = kms.generate_data_key(KeyId=key, KeySpec="AES_256", EncryptionContext=context)
+    canaries.add("a data key", made["Plaintext"])
+    canaries.add("its blob", made["CiphertextBlob"])
+    kms.decrypt(CiphertextBlob=made["CiphertextBlob"], EncryptionContext=context)
+    sealed = kms.encrypt(KeyId=key, Plaintext=canaries.add("Plaintext of Encrypt", os.urandom(48)))
+    canaries.add("what Encrypt gave", sealed["CiphertextBlob"])
+    moved = kms.re_encrypt(CiphertextBlob=sealed["CiphertextBlob"], DestinationKeyId=key)
+    canaries.add("what ReEncrypt gave", moved["CiphertextBlob"])
+    pair = kms.generate_data_key_pair(KeyId=key, KeyPairSpec="ECC_NIST_P256")
+    canaries.add("a private key", pair["PrivateKeyPlaintext"])
+    canaries.add("randomness", kms.generate_random(NumberOfBytes=32)["Plaintext"])
+    mac = kms.create_key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")["KeyMetadata"]["KeyId"]
+    message = canaries.add("a message", os.urandom(32))
+    canaries.add("its MAC", kms.generate_mac(KeyId=mac, Message=message, MacAlgorithm="HMAC_SHA_256")["Mac"])
+    agreement = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="KEY_AGREEMENT")["KeyMetadata"]["KeyId"]
+    shared = kms.derive_shared_secret(KeyId=agreement, KeyAgreementAlgorithm="ECDH", PublicKey=pair["PublicKey"])
+    canaries.add("a shared secret", shared["SharedSecret"])
+    granted = kms.create_grant(KeyId=key, GranteePrincipal=f"arn:aws:iam::{ACCOUNT}:root", Operations=["Decrypt"])
+    canaries.values["a grant token"] = granted["GrantToken"]
+    kms.decrypt(CiphertextBlob=made["CiphertextBlob"], EncryptionContext=context, GrantTokens=[granted["GrantToken"]])
+    imported(watched, kms)
+    for mode in ({}, {"x-amz-server-side-encryption-bucket-key-enabled": "true"}, {"x": "dsse"}):
+        sse = "aws:kms:dsse" if "x" in mode else "aws:kms"
+        headers = {"x-amz-server-side-encryption": sse, "x-amz-server-side-encryption-aws-kms-key-id": key, **mode}
+        assert watched.send("PUT", f"/{bucket}/under-kms", headers=headers, body=b"content").status == 200
+        assert watched.send("GET", f"/{bucket}/under-kms").status == 200
+    kms.disable_key(KeyId=key)
+    assert watched.send("PUT", f"/{bucket}/refused", headers=headers, body=b"content").status == 400
+    kms.enable_key(KeyId=key)
+
+
+def kms_of(server: Server) -> Any:
+    return boto3.client(
+        "kms",
+        endpoint_url=f"http://127.0.0.1:{server.kms_port}",
+        region_name=REGION,
+        aws_access_key_id=server.access_key_id,
+        aws_secret_access_key=server.secret,
+        config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
+    )
+
+
+def imported(watched: Watched, kms: Any) -> None:
+    canaries = watched.canaries
+    key = kms.create_key(Origin="EXTERNAL")["KeyMetadata"]["KeyId"]
+    given = kms.get_parameters_for_import(KeyId=key, WrappingAlgorithm="RSAES_OAEP_SHA_256", WrappingKeySpec="RSA_2048")
+    canaries.add("an import token", given["ImportToken"])
+    wrapping = load_der_public_key(given["PublicKey"])
+    assert isinstance(wrapping, RSAPublicKey)
+    material = canaries.add("imported material", os.urandom(32))
+    wrapped = wrapping.encrypt(material, OAEP(MGF1(SHA256()), SHA256(), None))
+    canaries.add("wrapped material", wrapped)
+    with pytest.raises(ClientError):
+        kms.import_key_material(
+            KeyId=key,
+            ImportToken=given["ImportToken"],
+            EncryptedKeyMaterial=wrapped[:-1],
+            ExpirationModel="KEY_MATERIAL_DOES_NOT_EXPIRE",
+        )
+    kms.import_key_material(
+        KeyId=key,
+        ImportToken=given["ImportToken"],
+        EncryptedKeyMaterial=wrapped,
+        ExpirationModel="KEY_MATERIAL_DOES_NOT_EXPIRE",
+    )
+
+
+def with_requests_of_kms(watched: Watched) -> None:
+    """What is refused, with secrets in it all the same: of a wrong type, in the wrong place, too long, badly signed."""
+    server, values = watched.server, watched.canaries.values
+    credentials = Credentials(access_key_id=server.access_key_id, secret_access_key=server.secret)
+    key = kms_of(server).create_key()["KeyMetadata"]["KeyId"]
+    plaintext = base64.b64encode(watched.canaries.add("a refused plaintext", os.urandom(40))).decode()
+    values["a refused grant token"] = token = "canary" + secrets.token_urlsafe(30)
+    long_plaintext = base64.b64encode(base64.b64decode(plaintext) * 200).decode()
+    blob = base64.b64encode(os.urandom(30) + base64.b64decode(plaintext)).decode()
+    bodies: list[tuple[str, Any]] = [
+        ("Encrypt", {"KeyId": key, "Plaintext": long_plaintext}),
+        ("Encrypt", {"KeyId": key, "Plaintext": [plaintext]}),
+        ("Encrypt", {"KeyId": key, "Plaintext": {"a": plaintext}}),
+        ("Encrypt", {"KeyId": key, "Plaintext": plaintext + "="}),
+        ("Encrypt", {"KeyId": key, "Plaintext": plaintext, "EncryptionAlgorithm": "RSAES_OAEP_SHA_1"}),
+        ("Encrypt", {"KeyId": 1, "Plaintext": plaintext}),
+        ("Encrypt", {"KeyId": key, "Plaintext": plaintext, "GrantTokens": [token]}),
+        ("Encrypt", {"KeyId": key, "Plaintext": plaintext, "GrantTokens": [token] * 11}),
+        ("Encrypt", {"KeyId": key, "Plaintext": plaintext, "GrantTokens": [token * 300]}),
+        ("Encrypt", {"KeyId": key, "Plaintext": plaintext, "Unknown": plaintext}),
+        ("Decrypt", {"CiphertextBlob": blob}),
+        ("Decrypt", {"CiphertextBlob": blob, "KeyId": key}),
+        ("Decrypt", {"CiphertextBlob": blob + "!"}),
+        ("RetireGrant", {"GrantToken": token}),
+        ("ImportKeyMaterial", {"KeyId": key, "ImportToken": blob, "EncryptedKeyMaterial": plaintext}),
+        ("Sign", {"KeyId": key, "Message": plaintext, "SigningAlgorithm": "ECDSA_SHA_256"}),
+        ("CreateCustomKeyStore", {"CustomKeyStoreName": "a", "KeyStorePassword": token}),
+        ("Nothing", {"Plaintext": plaintext}),
+    ]
+    wrong = Credentials(access_key_id=server.access_key_id, secret_access_key="wrong" * 8)
+    for operation, given in bodies:
+        body = json.dumps(given).encode()
+        for who in (credentials, wrong):
+            headers = kms_signed(body, target=f"TrentService.{operation}", credentials=who)
+            watched.replies.append(raw_kms(server, kms_head(headers) + body))
+            assert watched.replies[-1].status == (200 if "Unknown" in given and who is credentials else 400)
+    body = b'{"Plaintext":"' + plaintext.encode() + b'"'
+    headers = kms_signed(body, target="TrentService.Encrypt", credentials=credentials)
+    watched.replies.append(raw_kms(server, kms_head(headers) + body))
+
+
+def raw_kms(server: Server, request: bytes) -> Reply:
+    with socket.create_connection(("127.0.0.1", server.kms_port), timeout=20) as connection:
+        connection.sendall(request)
+        return read_reply(connection, "POST")
+
+
+def with_slots(watched: Watched) -> None:
+    """Passphrases and keys on the admin socket, taken and refused."""
+    values = watched.canaries.values
+    values["a passphrase"] = passphrase = "canary passphrase " + secrets.token_urlsafe(20)
+    values["a slot's key"] = key = base64.b64encode(os.urandom(32)).decode()
+    values["a weak passphrase"] = weak = "canary" + secrets.token_hex(2)
+    requests: list[tuple[str, str, Any, int]] = [
+        ("POST", "/slots", {"kind": "passphrase", "name": "a", "passphrase": passphrase}, 200),
+        ("POST", "/slots", {"kind": "environment", "name": "b", "key": key}, 200),
+        ("POST", "/slots", {"kind": "passphrase", "name": "a", "passphrase": passphrase}, 400),
+        ("POST", "/slots", {"kind": "passphrase", "name": "c", "passphrase": weak}, 400),
+        ("POST", "/slots", {"kind": "credential", "name": "d", "key": key}, 400),
+        ("POST", "/slots", {"kind": "credential", "name": "d", "key": key[:-4]}, 400),
+        ("POST", "/slots", {"kind": "passphrase", "name": "e", "key": key}, 400),
+        ("POST", "/slots", {"kind": "keyfile", "name": "f", "passphrase": [passphrase]}, 400),
+        ("POST", "/slots", {"kind": "keyfile", "name": "f", "unknown": passphrase}, 400),
+        ("POST", "/rotate-root", {"passphrases": {"a": passphrase, "x": [passphrase]}}, 400),
+        ("POST", "/rotate-root", {"passphrases": {"a": weak}}, 200),
+        ("GET", "/slots", None, 200),
+    ]
+    for method, path, given, status in requests:
+        body = b"" if given is None else json.dumps(given).encode()
+        head = f"{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(60)
+            connection.connect(str(watched.server.data_dir / "run" / "kms-admin.sock"))
+            connection.sendall(head.encode() + body)
+            watched.replies.append(read_reply(connection, method))
+        assert watched.replies[-1].status == status, (given, watched.replies[-1])
+
+
 def with_damage(watched: Watched, bucket: str) -> None:
     """Errors of the server's own, which write tracebacks, with keys of customers on the stack."""
     send, server = watched.send, watched.server
@@ -221,6 +398,7 @@ def with_damage(watched: Watched, bucket: str) -> None:
     failed = send("PUT", f"/{bucket}/copy", headers=copied)
     assert failed.status == 500
     assert "integrity" in logged(server, damaged)
+    assert send("GET", f"/{bucket}/under-kms").status == 500  # its data key is on the stack
     assert "Traceback" in server.log.read_text()
 
 
@@ -232,6 +410,26 @@ def test_no_secret_is_in_the_log_or_a_traceback(watched: Watched) -> None:
     assert watched.canaries.found_in(text) == []
     assert "Signature=" not in text
     assert "x-amz-server-side-encryption-customer-key=" not in text
+
+
+def test_g1_no_secret_of_the_key_service_shows_anywhere(watched: Watched) -> None:
+    """In the audit log, beside everything that is looked at below: neither plaintext nor ciphertext, token or passphrase."""
+    lines = [path.read_text() for path in (watched.server.data_dir / "audit").glob("*.jsonl")]
+    told = "".join(lines)
+    assert watched.canaries.found_in(told) == []
+    events = [json.loads(line)["event"] for line in told.splitlines()]
+    named = {event["eventName"] for event in events}
+    assert {"Decrypt", "Encrypt", "GenerateDataKey", "ImportKeyMaterial", "AddUnsealSlot", "RotateRoot"} <= named
+    assert sum("errorCode" in event for event in events) > 20
+    held = {path: path.read_bytes().strip().decode() for path in key_files(watched.server.data_dir)}
+    assert len(held) >= 3
+    spoken = told + watched.server.log.read_text() + "".join(each.body.decode("latin-1") for each in watched.replies)
+    assert [path for path, key in held.items() if key in spoken] == []
+
+
+def key_files(directory: Path) -> list[Path]:
+    found = [directory / "kms" / "root.key", directory / "identity" / "identity.key"]
+    return [*found, *(directory / "s3" / "keys").iterdir()]
 
 
 def test_no_secret_is_in_the_metrics(watched: Watched) -> None:

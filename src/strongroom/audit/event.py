@@ -20,6 +20,9 @@ import msgspec
 EVENT_VERSION = "1.11"
 EVENT_SOURCE = "kms.amazonaws.com"
 MAX_EVENT_BYTES = 256 << 10  # CloudTrail's limit as well
+# Bytes of the parts that clients fill, where the whole is too long. An encryption context as long as it may be, all of it
+# escaped, finds room in the first.
+_ROOM = {"requestParameters": 64 << 10, "responseElements": 16 << 10, "additionalEventData": 16 << 10}
 Event = dict[str, Any]
 
 _USER_AGENT_LENGTH, _MESSAGE_LENGTH = 1024, 8192  # characters
@@ -172,21 +175,32 @@ def encode(event: Mapping[str, Any]) -> bytes:
     """The one form of an event: compact JSON with sorted names, in ASCII, so that it holds every text that a client may
     send, lone surrogates too, and never a line end.
 
-    An event above MAX_EVENT_BYTES goes without its longest parts, and says so. Raises TypeError or ValueError for what
-    JSON can't hold: bytes that somebody put in past the functions above are refused and not turned into text.
+    An event above MAX_EVENT_BYTES goes without the longest members of its parts, and says so for each: padding of one
+    member must not hide another, the encryption context above all. Raises TypeError or ValueError for what JSON can't
+    hold: bytes that somebody put in past the functions above are refused and not turned into text.
     """
     encoded = _json(event)
     if len(encoded) <= MAX_EVENT_BYTES:
         return encoded
     shortened = dict(event)
-    for name in ("requestParameters", "responseElements", "additionalEventData"):
+    for name, room in _ROOM.items():
         if shortened.get(name):
-            size = len(_json(shortened[name]))
-            shortened[name] = {"omitted": True, "originalSize": size, "reason": f"{name} too large"}
+            shortened[name] = _without_longest(shortened[name], room)
     encoded = _json(shortened)
     if len(encoded) > MAX_EVENT_BYTES:
         raise ValueError("an event of this size is no event of ours")
     return encoded
+
+
+def _without_longest(part: Mapping[str, Any], room: int) -> Event:
+    """As many of its members as find room, the shortest first; a note in place of each other one."""
+    sizes = {name: len(_json({name: value})) for name, value in part.items()}
+    kept = dict(part)
+    for name in sorted(sizes, key=lambda name: sizes[name]):
+        room -= sizes[name]
+        if room < 0:
+            kept[name] = {"omitted": True, "originalSize": sizes[name], "reason": f"{name} too large"}
+    return kept
 
 
 def utc_text(time_us: int) -> str:

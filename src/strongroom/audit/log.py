@@ -58,8 +58,8 @@ class AuditLog:
     """Made by `open`, for one event loop. `head`: the newest record that was acknowledged. `failing`: the last append was
     refused.
 
-    `recovered`: the eventIDs of records that a crash left after the kept head; they are in the log, so whoever keeps an
-    outbox of events must not append those again.
+    `recovered`: the eventIDs of the newest records that the opening found, of all that a crash left after the kept head
+    above all; they are in the log, so whoever keeps an outbox of events must not append those again.
     """
 
     def __init__(

@@ -9,15 +9,17 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from strongroom.audit.chain import GENESIS, BadRecord, Head, Record, check_follows, parse
 from strongroom.audit.checkpoint import BadNote, Verifier, open_checkpoint
-from strongroom.audit.files import CHECKPOINTS, LogFile, lines, list_files, notes, opened
+from strongroom.audit.files import CHECKPOINTS, LogFile, lines, list_files, notes, opened, opened_directory
 
 # A torn group: as much as one write may hold (log.py), and a record of the greatest size.
 TORN_LIMIT = 2 << 20
-_WINDOW = 1 << 20
+# Two groups: the last one that was kept, and one after it that was not.
+_WINDOW = 4 << 20
 _NOTES_WINDOW = 64 << 10
 _LISTED = 10
 
@@ -51,7 +53,8 @@ class Found:
     """`head`: what to go on from, in `file` after its `size` good bytes, or in a new file where `file` is None.
 
     `torn`: bytes of `file` after those. `empty`: files without a record. `recovered`: the eventIDs of the records after
-    the kept head. Where there are `problems`, `head` is beyond every record that was ever there.
+    the kept head, and of the group that ends with it at least. Where there are `problems`, `head` is beyond every record
+    that was ever there.
     """
 
     head: Head
@@ -87,6 +90,15 @@ def last_checkpoint(directory: int, verifier: Verifier) -> tuple[Head | None, in
     return newest, good
 
 
+def find_problems(
+    directory: Path, verifier: Verifier, *, kept: Head | None, state_revision: int
+) -> tuple[AuditLogCut | StateRolledBack, ...]:
+    """All for which the log in `directory` would be refused. Raises OSError."""
+    with opened_directory(directory) as descriptor:
+        checkpoint, _ = last_checkpoint(descriptor, verifier)
+        return examine(descriptor, kept=kept, checkpoint=checkpoint, state_revision=state_revision).problems
+
+
 def examine(directory: int, *, kept: Head | None, checkpoint: Head | None, state_revision: int) -> Found:
     """Read the tail of the log. `state_revision`: of the database now. Raises OSError."""
     # What the kept head says, it says of all before it: a checkpoint matters only where the database is older than it.
@@ -103,7 +115,7 @@ def examine(directory: int, *, kept: Head | None, checkpoint: Head | None, state
     look.finish()
     problems: list[AuditLogCut | StateRolledBack] = []
     if look.rolled_back is not None:  # first: what is done about it needs what it says
-        problems.append(StateRolledBack(look.rolled_back_text(), tuple(look.changes), look.highest.state_revision))
+        problems.append(StateRolledBack(look.rolled_back_text(), tuple(look.changes), look.newest_revision))
     if look.cut is not None:
         problems.append(AuditLogCut(look.cut))
     return Found(
@@ -140,6 +152,7 @@ class _Look:
     highest: Head = GENESIS
     cut: str | None = None
     rolled_back: Record | None = None
+    newest_revision: int = 0
     changes: list[Change] = field(default_factory=list)
     recovered: list[str] = field(default_factory=list)
 
@@ -218,10 +231,12 @@ class _Look:
         self.last = record.head
         if record.sequence > self.highest.sequence:
             self.highest = record.head
+        event = _event(record)
+        # Also of records before the kept head: who was told last may not have noted it when the process died.
+        self.recovered.append(str(event.get("eventID", "")))
         if record.sequence <= self.kept:
             return
-        event = _event(record)
-        self.recovered.append(str(event.get("eventID", "")))
+        self.newest_revision = max(self.newest_revision, record.state_revision)
         if record.state_revision > self.state_revision:
             self.rolled_back = self.rolled_back or record
             if not event.get("readOnly", True) and "errorCode" not in event:

@@ -22,7 +22,7 @@ from strongroom.database.sqlite import read_once
 from strongroom.kms.creation import DATABASE_FILE
 from strongroom.kms.slot_rows import SELECT_SLOTS, slot_of
 from strongroom.kms.slots import KEY_FILE, Given, Slot, SlotError, SlotKeyMissing, slot_key
-from strongroom.server import Paths
+from strongroom.server.paths import Paths
 
 _LATE = timedelta(hours=2)  # a running key service writes a checkpoint every hour at least
 _RESERVE_FILE = "kms.reserve"
@@ -101,9 +101,9 @@ def look_at_audit_log(paths: Paths) -> Iterator[Finding]:
     except FileNotFoundError:
         yield Finding(
             check="audit",
-            verdict="warning",
+            verdict="problem",
             text=f"there is no audit log in {paths.audit}",
-            advice="If there was one, restore it: the key service refuses to start without what it has acknowledged.",
+            advice="Restore it from a backup: the key service refuses to start without what it has acknowledged.",
         )
         return
     except (BadNote, OSError) as error:

@@ -34,7 +34,7 @@ LOCK_PATIENCE: Final = 3.0  # seconds that the workers of a server that was kill
 READY: Final = signal.SIGRTMIN
 SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, READY})
 
-CANNOT_START: Final = 78  # sysexits.h EX_CONFIG: a process's word that starting it again is of no use
+CANNOT_START: Final = 78  # sysexits.h EX_CONFIG: a process's word that nobody but a person can help
 _QUICK_DEATH: Final = 10.0  # seconds; a process that lived longer is restarted at once
 _LONGEST_PAUSE: Final = 5.0
 _TICK: Final = 3600.0
@@ -206,7 +206,7 @@ class Supervisor:
                 case signal.SIGTERM | signal.SIGINT:
                     return self._stop()
                 case signal.SIGCHLD:
-                    if not self._reap():
+                    if not self._reap(announced=announced):
                         self._stop()
                         return 1
                 case signal.SIGHUP:
@@ -249,13 +249,15 @@ class Supervisor:
             if slot.pid == pid:
                 slot.is_ready = True
 
-    def _reap(self) -> bool:
-        """Note the dead and when to replace them; False when one said that no start will succeed."""
+    def _reap(self, *, announced: bool) -> bool:
+        """Note the dead and when to replace them; False when one said that no start will succeed, and the server has not
+        been up yet. Once it was, the others are of use without it, and what keeps it from starting may pass.
+        """
         for pid, status in _dead_children():
             for slot in self._slots:
                 if slot.pid == pid:
                     slot.pid = 0
-                    if os.waitstatus_to_exitcode(status) == CANNOT_START:
+                    if os.waitstatus_to_exitcode(status) == CANNOT_START and not announced:
                         return False
                     self._plan_restart(slot, status)
         return True

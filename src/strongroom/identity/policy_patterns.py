@@ -2,9 +2,9 @@
 
 A policy's text becomes a pattern once, when it is read; with the request's context it becomes a glob. Whatever a
 variable stands for is literal text: a user called `*` is a user called `*`, and no value of a request ever becomes a
-wildcard. Matching is one pass over the text whatever the pattern: all places in the pattern that may be reached are
-carried along as the bits of one number, so nothing backtracks and no policy can make a request slow. This module knows
-neither statements nor operators.
+wildcard. What stands between two `*` has one length and is looked for once, by the machine's own search, so nothing
+backtracks, and no pattern takes longer than its length times the text's. This module knows neither statements nor
+operators.
 """
 
 import re
@@ -43,54 +43,79 @@ class MalformedPattern(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class _Segment:
+    """What stands between two `*`: text of one length. `pattern`: the same where `?` is in it, else None."""
+
+    length: int
+    literal: str
+    pattern: re.Pattern[str] | None = None
+
+    @classmethod
+    def of(cls, parts: Iterable[str | Wildcard]) -> Self:
+        parts = tuple(parts)
+        length = sum(len(part) if isinstance(part, str) else 1 for part in parts)
+        if all(isinstance(part, str) for part in parts):
+            return cls(length, "".join(part for part in parts if isinstance(part, str)))
+        pattern = "".join(re.escape(part) if isinstance(part, str) else "." for part in parts)
+        return cls(length, "", re.compile(pattern, re.DOTALL))  # without a quantifier, so nothing backtracks
+
+    def is_at(self, text: str, start: int) -> bool:
+        if self.pattern is None:
+            return text.startswith(self.literal, start)
+        return self.pattern.match(text, start) is not None
+
+    def find(self, text: str, start: int, stop: int) -> int:
+        """Where it stands first between the two, -1 for nowhere."""
+        if self.pattern is None:
+            return text.find(self.literal, start, stop)
+        found = self.pattern.search(text, start, stop)
+        return -1 if found is None else found.start()
+
+
+_EMPTY = _Segment(0, "")
+
+
+@dataclass(frozen=True, slots=True)
 class Glob:
-    """Text with wildcards. After the literal `prefix` there are `length` single characters to match: bit i of
-    `accepts[c]` and `any_character` says that c may stand at place i, bit i of `stars` that anything may come before
-    it. `ignore_case`: the glob is in lower case, and what it is held against is taken so.
+    """Text with wildcards: it begins with `first`, ends with `last`, and has `between` in this order in between; without a
+    `*` there is no `last` and it is `first`. `ignore_case`: the glob is in lower case, and what it is held against is
+    taken so.
     """
 
-    prefix: str
-    length: int = 0
-    accepts: Mapping[str, int] = field(default_factory=dict, repr=False)
-    any_character: int = 0
-    stars: int = 0
+    first: _Segment
+    between: tuple[_Segment, ...] = ()
+    last: _Segment | None = None
     ignore_case: bool = False
 
     @classmethod
     def of(cls, tokens: Iterable[Token], *, ignore_case: bool = False) -> Self:
-        prefix, length = "", 0
-        accepts, any_character, stars = dict[str, int](), 0, 0
+        parts: list[list[str | Wildcard]] = [[]]
         for token in tokens:
-            match token:
-                case Wildcard.ANY:
-                    stars |= 1 << length
-                case Wildcard.ONE:
-                    any_character |= 1 << length
-                    length += 1
-                case _:
-                    text = token.lower() if ignore_case else token
-                    if not length and not stars:
-                        prefix += text
-                        continue
-                    for character in text:
-                        accepts[character] = accepts.get(character, 0) | 1 << length
-                        length += 1
-        return cls(prefix, length, accepts, any_character, stars, ignore_case)
+            if token is Wildcard.ANY:
+                parts.append([])
+            else:
+                parts[-1].append(token.lower() if ignore_case and isinstance(token, str) else token)
+        first, *rest = (_Segment.of(each) if each else _EMPTY for each in parts)
+        if not rest:
+            return cls(first, ignore_case=ignore_case)
+        *between, last = rest
+        return cls(first, tuple(each for each in between if each.length), last, ignore_case)
 
     def matches(self, text: str) -> bool:
         if self.ignore_case:
             text = text.lower()
-        if not text.startswith(self.prefix):
+        if self.last is None:
+            return len(text) == self.first.length and self.first.is_at(text, 0)
+        place, stop = self.first.length, len(text) - self.last.length
+        if place > stop or not self.first.is_at(text, 0) or not self.last.is_at(text, stop):
             return False
-        if not self.length:
-            return bool(self.stars) or len(text) == len(self.prefix)
-        places = 1
-        for character in text[len(self.prefix) :]:
-            accepted = places & (self.accepts.get(character, 0) | self.any_character)
-            places = (accepted << 1) | (places & self.stars)
-            if not places:
+        for segment in self.between:
+            # The first place will do: a later one leaves less room for those that follow, and never more.
+            found = segment.find(text, place, stop)
+            if found < 0:
                 return False
-        return bool(places >> self.length & 1)
+            place = found + segment.length
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,9 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class _Person:
+class Person:
+    """`user_id`: `aws:userid`. `policies`: identity-based ones; the root user has none."""
+
     user_id: str
     policies: tuple[Policy, ...]
 
@@ -75,7 +77,7 @@ class IdentityStore:
         self._root_access_key_id = root.credentials.access_key_id
         self._version: int | None = None
         self._identities: dict[str, Identity | None] = {}
-        self._people: dict[str, _Person] = {}
+        self._people: dict[str, Person] = {}
         self._head: tuple[bytes, Revisions] = (b"", {})
         taken = database.read_sync("SELECT 1 FROM access_keys WHERE access_key_id = ?", (self._root_access_key_id,))
         if taken or self._root_access_key_id == SERVICE_ACCESS_KEY_ID:
@@ -100,23 +102,20 @@ class IdentityStore:
         return identity
 
     def policies_of(self, arn: str) -> tuple[Policy, ...]:
-        """The identity-based policies of a principal; the root user has none. Raises UnknownPrincipal."""
-        return self._person(arn).policies
-
-    def user_id_of(self, arn: str) -> str:
-        """`aws:userid` of a principal. Raises UnknownPrincipal."""
-        return self._person(arn).user_id
+        """Raises UnknownPrincipal."""
+        return self.person(arn).policies
 
     def principal_exists(self, arn: str) -> bool:
         try:
-            self._person(arn)
+            self.person(arn)
         except UnknownPrincipal:
             return False
         return True
 
-    def _person(self, arn: str) -> _Person:
+    def person(self, arn: str) -> Person:
+        """What there is to know of a principal, all of one moment. Raises UnknownPrincipal."""
         if arn == self._root.principal.arn:
-            return _Person(self._root.user_id, ())
+            return Person(self._root.user_id, ())
         named = user_of_arn(arn)
         if named is None:
             raise UnknownPrincipal(arn)
@@ -128,7 +127,7 @@ class IdentityStore:
             user = self._open_user(rows[0])
             if len(self._people) >= _REMEMBERED:
                 self._people.clear()
-            self._people[arn] = _Person(user.user_id, parsed_policies(user))
+            self._people[arn] = Person(user.user_id, parsed_policies(user))
         return self._people[arn]
 
     def _forget_what_changed(self) -> None:

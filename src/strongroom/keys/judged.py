@@ -3,11 +3,17 @@
 Amazon's KMS sees one credential, whoever asked S3. A person may use a key through it only where an identity policy of
 theirs allows the KMS action on that key; the default is to deny. Which key an alias names is known when the service has
 answered, so what it made is looked at then, and dropped where it may not be had.
+
+Condition keys are AWS's for a service that asks for a person, as far as this server knows them. What only the key service
+knows of a key (its tags, spec, origin, aliases) is absent here: conditions on those belong into the key's own policy.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
 
+from strongroom.identity.conditions import global_conditions
 from strongroom.identity.policy import Policy, Request, account_root, evaluate_identity
 from strongroom.identity.requester import Requester
 from strongroom.identity.store import UnknownPrincipal
@@ -20,21 +26,34 @@ from strongroom.keys.provider import (
     SealedKey,
 )
 
-PoliciesOf = Callable[[str], tuple[Policy, ...]]
-"""The identity policies of a principal's ARN. Raises UnknownPrincipal."""
+
+class People(Protocol):
+    """Of a principal's ARN. Both raise UnknownPrincipal."""
+
+    def policies_of(self, arn: str) -> tuple[Policy, ...]: ...
+
+    def user_id_of(self, arn: str) -> str: ...
 
 
 class JudgedKeyService:
     """`region`: of S3, for `kms:ViaService`."""
 
-    def __init__(self, service: KeyProvider, *, policies_of: PoliciesOf, region: str) -> None:
+    def __init__(
+        self,
+        service: KeyProvider,
+        *,
+        people: People,
+        region: str,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._service = service
-        self._policies_of = policies_of
+        self._people = people
         self._region = region
+        self._now = now
 
     async def generate_data_key(self, key_id: str, context: EncryptionContext, requester: Requester) -> DataKey:
         made = await self._service.generate_data_key(key_id, context, requester)
-        self._judge("kms:GenerateDataKey", made.sealed.key_arn, context, requester)
+        self._judge("kms:GenerateDataKey", made.sealed.key_arn, context, requester, asked=key_id)
         return made
 
     async def decrypt(
@@ -47,7 +66,7 @@ class JudgedKeyService:
         self, key_id: str, plaintext: bytes, context: EncryptionContext, requester: Requester
     ) -> SealedKey:
         sealed = await self._service.encrypt(key_id, plaintext, context, requester)
-        self._judge("kms:Encrypt", sealed.key_arn, context, requester)
+        self._judge("kms:Encrypt", sealed.key_arn, context, requester, asked=key_id)
         return sealed
 
     async def re_encrypt(
@@ -64,42 +83,57 @@ class JudgedKeyService:
         sealed = await self._service.re_encrypt(
             key_arn, ciphertext_blob, context, to_key_id=to_key_id, to_context=to_context, requester=requester
         )
-        self._judge("kms:ReEncryptTo", sealed.key_arn, to_context, requester)
+        self._judge("kms:ReEncryptTo", sealed.key_arn, to_context, requester, asked=to_key_id)
         return sealed
 
     async def describe_key(self, key_id: str, requester: Requester) -> KeyDescription:
         described = await self._service.describe_key(key_id, requester)
-        self._judge("kms:DescribeKey", described.key_arn, {}, requester)
+        self._judge("kms:DescribeKey", described.key_arn, {}, requester, asked=key_id)
         return described
 
-    def _judge(self, action: str, key_arn: str, context: EncryptionContext, requester: Requester) -> None:
-        """Raises KeyServiceRefusal AccessDeniedException."""
+    def _judge(
+        self, action: str, key_arn: str, context: EncryptionContext, requester: Requester, *, asked: str = ""
+    ) -> None:
+        """`asked`: the key as the request named it. Raises KeyServiceRefusal AccessDeniedException."""
         principal = requester.principal
-        request = Request(
-            principal=principal, action=action, resource=key_arn, context=self._conditions(context, requester)
-        )
+        request = Request(principal=principal, action=action, resource=key_arn, context={})
         try:
-            decision = evaluate_identity(self._policies_of(principal.arn), request)
+            policies = self._people.policies_of(principal.arn)
+            conditions = self._conditions(action, key_arn, context, requester, asked)
         except UnknownPrincipal:
             raise _refusal(request, "because there is no such user") from None
+        decision = evaluate_identity(policies, replace(request, context=conditions))
         if decision.denied_by is not None:
             raise _refusal(request, "with an explicit deny in an identity-based policy")
         if decision.allowed_by is None and principal.arn != account_root(principal.account_id):
             raise _refusal(request, f"because no identity-based policy allows the {action} action")
 
-    def _conditions(self, context: EncryptionContext, requester: Requester) -> Mapping[str, tuple[str, ...]]:
-        """As AWS has them where S3 asks for a person: the address is not among them."""
-        pairs: dict[str, tuple[str, ...]] = {}
+    def _conditions(
+        self, action: str, key_arn: str, context: EncryptionContext, requester: Requester, asked: str
+    ) -> Mapping[str, tuple[str, ...]]:
+        """Neither address nor user agent are among them, as where our own KMS judges (kms/condition_context.py)."""
+        found = dict(
+            global_conditions(
+                replace(requester, source_ip="", user_agent=""),
+                user_id=self._people.user_id_of(requester.principal.arn),
+                now=self._now(),
+                resource_account=key_arn.split(":")[4],
+            )
+        )
         for name, value in context.items():  # which may differ in case only: then all of them count
             key = f"kms:encryptioncontext:{name.lower()}"
-            pairs[key] = (*pairs.get(key, ()), value)
+            found[key] = (*found.get(key, ()), value)
+        if ":alias/" in asked or asked.startswith("alias/"):
+            found["kms:requestalias"] = (asked[asked.index("alias/") :],)
+        if action != "kms:DescribeKey":
+            found["kms:encryptionalgorithm"] = ("SYMMETRIC_DEFAULT",)
         return {
-            **pairs,
+            **found,
+            "aws:requestedregion": (self._region,),
+            "aws:viaawsservice": ("true",),
             "kms:viaservice": (f"s3.{self._region}.amazonaws.com",),
             "kms:calleraccount": (requester.principal.account_id,),
             "kms:encryptioncontextkeys": tuple(context),
-            "aws:principalarn": (requester.principal.arn,),
-            "aws:securetransport": ("true" if requester.secure_transport else "false",),
         }
 
 

@@ -156,7 +156,8 @@ def _source(admin: Admin, new: NewSlot) -> Source:
     match new.kind:
         case "keyfile":
             path = new.path or f"{new.name}.key"
-            if not Path(path).is_absolute() and (Path(path).name != path or path.startswith(".")):
+            is_name = Path(path).name == path and not path.startswith(".")
+            if not path.isprintable() or not (is_name or Path(path).is_absolute()):
                 raise SlotError(f"{path!r} is neither an absolute path nor a file's name")
             source = KeyFile(path)
             if any(slot.source == source for slot in admin.store.slots):

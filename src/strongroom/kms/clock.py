@@ -6,6 +6,7 @@ turns the wall clock forward deletes no key early (peer-bugs F4). Across a reboo
 
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 
@@ -24,5 +25,6 @@ def now() -> Moment:
     )
 
 
+@cache  # no process outlives its boot
 def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

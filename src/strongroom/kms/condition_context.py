@@ -162,9 +162,10 @@ def _of_the_caller(call: KmsCall, kms: Kms, user_id: str | None) -> Context:
         "aws:principaltype": ("Account" if is_root else "User",),
         "aws:requestedregion": (kms.region,),
         "aws:securetransport": (_boolean(requester.secure_transport),),
-        # The address of a service says nothing about the person it works for: then there is none.
+        # The address of a service says nothing about the person it works for: then there is none. Nor is there a user
+        # agent: S3 lets one answer serve whoever is equal in `Requester.standing`, which it is not part of.
         "aws:sourceip": (requester.source_ip,) if by_itself and requester.source_ip else (),
-        "aws:useragent": (requester.user_agent,) if requester.user_agent else (),
+        "aws:useragent": (requester.user_agent,) if by_itself and requester.user_agent else (),
         "aws:userid": (caller.account_id,) if is_root else _present(user_id),
         "aws:username": _user_name(caller),
         "aws:viaawsservice": (_boolean(caller.via_service is not None),),

@@ -7,6 +7,7 @@ repeat others.
 
 import base64
 import binascii
+import heapq
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -31,7 +32,7 @@ def page(
     """
     limit = min(input.get("Limit") or default, most or 1000)
     after = _after(input.get("Marker"), member)
-    rest = sorted((item for item in items if after is None or key(item) > after), key=key)
+    rest = heapq.nsmallest(limit + 1, (item for item in items if after is None or key(item) > after), key=key)
     shown = rest[:limit]
     output: dict[str, Any] = {member: [show(item) for item in shown], "Truncated": len(rest) > limit}
     if len(rest) > limit:

@@ -53,10 +53,15 @@ def call_event(
     )
 
 
-def refusal_event(kms: Kms, operation: str, error: KmsError, caller: Caller, *, left_out: int) -> Event:
+def refusal_event(
+    kms: Kms, operation: str, error: KmsError, caller: Caller, *, is_verified: bool, left_out: int
+) -> Event:
     """The record of a request that became no call: signed wrongly, or unreadable. `operation`: "" where it named none.
-    `left_out`: how many such were not recorded before it.
+    Unless `is_verified` the record says that somebody has merely named the caller. `left_out`: how many such were not
+    recorded before it.
     """
+    unverified = {} if is_verified else {"signatureVerified": False}
+    untold = {"leftOutBefore": left_out} if left_out else {}
     return event.api_call(
         name=operation or "UnknownOperation",
         region=kms.region,
@@ -67,7 +72,7 @@ def refusal_event(kms: Kms, operation: str, error: KmsError, caller: Caller, *, 
         user_agent=caller.requester.user_agent,
         request_id=caller.request_id,
         request_parameters=None,
-        additional={"leftOutBefore": left_out} if left_out else None,
+        additional=unverified | untold,
         error_code=error.code,
         error_message=error.message,
     )

@@ -19,7 +19,7 @@ from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Unavailable
 from strongroom.identity.policy import Policy
 from strongroom.identity.requester import Caller
-from strongroom.identity.store import UnknownPrincipal
+from strongroom.identity.store import Person, UnknownPrincipal
 from strongroom.kms.authorize import Permission, authorize, authorize_account, authorize_retirement
 from strongroom.kms.call import Kms, KmsCall, Outcome
 from strongroom.kms.grants import grant_of_token
@@ -40,6 +40,8 @@ from strongroom.observe.metrics import count_integrity_error
 SERVICE_OPERATIONS = frozenset({"Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncrypt"})
 _MAKES_MANAGED_KEYS = SERVICE_OPERATIONS | {"GenerateDataKeyWithoutPlaintext"}
 _OBJECT = "aws:s3:arn"
+MOST_OF_A_CONTEXT = 8192  # bytes of names and values together
+_CONTEXTS = ("EncryptionContext", "SourceEncryptionContext", "DestinationEncryptionContext")
 _TICK = 30.0  # seconds between two looks at what is due
 
 
@@ -72,11 +74,11 @@ class Log(Protocol):
 
 
 class Identities(Protocol):
-    """What it asks about people (identity/store.py). Both raise UnknownPrincipal."""
+    """What it asks about people (identity/store.py)."""
 
-    def policies_of(self, arn: str) -> tuple[Policy, ...]: ...
-
-    def user_id_of(self, arn: str) -> str: ...
+    def person(self, arn: str) -> Person:
+        """Raises UnknownPrincipal."""
+        ...
 
 
 @dataclass(slots=True)
@@ -103,7 +105,7 @@ class KeyService:
         self._threads = threads
         self._recording = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._is_behind = True  # as far as anybody knows
+        self._commits, self._recorded = 1, 0  # how many there were, of how many the events are in the log
         self._used: set[str] = set()
 
     async def answer(self, operation: str, input: Mapping[str, Any], caller: Caller) -> Mapping[str, Any]:
@@ -150,6 +152,7 @@ class KeyService:
             rule = _rule(trace.call.operation)
             _refuse_attestation(trace.call.input)
             _check_tokens(trace.call.input)
+            _check_contexts(trace.call.input)
             await self._make_managed_key(trace.call)
             await (self._change(rule, trace) if rule.mutates else self._decide(rule, trace))
         except KmsError as error:
@@ -242,9 +245,10 @@ class KeyService:
         if caller.is_service:
             return (), None
         try:
-            return self._identities.policies_of(caller.arn), self._identities.user_id_of(caller.arn)
+            person = self._identities.person(caller.arn)
         except UnknownPrincipal:
             raise KmsError("AccessDeniedException", f"User: {caller.arn} does not exist.") from None
+        return person.policies, person.user_id
 
     async def _make_managed_key(self, call: KmsCall) -> None:
         """A managed key exists from the first time that somebody names it; the store's, when the store does."""
@@ -256,7 +260,6 @@ class KeyService:
             return
         if alias in self._kms.state.aliases:
             return
-
         async with self._store.writing:
             if alias not in self._kms.state.aliases:
                 key, changes = managed_key(self._kms, alias)
@@ -274,22 +277,21 @@ class KeyService:
 
     async def record_pending(self) -> None:
         """Write the records that were committed with their changes. Raises KmsError, Unavailable."""
-        self._is_behind = True
+        self._commits += 1
         await self._catch_up()
 
     async def _catch_up(self) -> None:
         """Changes whose record could not be written come first: until it is, nothing is answered. Raises KmsError."""
-        if not self._is_behind:
+        if self._recorded == self._commits:
             return
         async with self._recording:
-            self._is_behind = False
-            try:
-                for number, event in await self._store.pending_events():
-                    await self._append(event)
-                    self._store.forget_events(number)
-            except BaseException:
-                self._is_behind = True
-                raise
+            commits = self._commits
+            if self._recorded == commits:  # somebody else did it meanwhile
+                return
+            for number, event in await self._store.pending_events():
+                await self._append(event)
+                self._store.forget_events(number)
+            self._recorded = commits
 
     async def _append(self, event: Event) -> None:
         try:
@@ -376,6 +378,16 @@ def _refuse_attestation(input: Mapping[str, Any]) -> None:
 def _check_tokens(input: Mapping[str, Any]) -> None:
     for token in input.get("GrantTokens") or ():
         grant_of_token(token)
+
+
+def _check_contexts(input: Mapping[str, Any]) -> None:
+    """AWS names no limit. Ours keeps one call from holding all patterns of a key policy against a megabyte, while everybody
+    waits. Raises ValidationException.
+    """
+    for member in _CONTEXTS:
+        pairs = input.get(member) or {}
+        if sum(len(text.encode()) for pair in pairs.items() for text in pair) > MOST_OF_A_CONTEXT:
+            raise KmsError("ValidationException", f"The encryption context is longer than {MOST_OF_A_CONTEXT} bytes.")
 
 
 def _check_service(call: KmsCall, targets: Sequence[Target]) -> None:

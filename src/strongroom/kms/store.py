@@ -152,7 +152,8 @@ class KmsStore:
         beyond `after_revision` (the newest that the audit log knows), so that nothing written in the time that was lost
         is ever taken for a record of now. The changes, for the state; keys that are not in this copy are passed over.
 
-        Keys of the store itself (`service`) stay enabled: they can't be disabled. Takes `writing` itself. Raises as
+        A deletion that this copy has scheduled is called off: it may have been cancelled since, and its window may have
+        passed. Managed keys stay as they are, for nobody could enable them again. Takes `writing` itself. Raises as
         `commit`.
         """
         return await _to_the_end(self._accept_restore(frozenset(changed_key_ids), after_revision, events))
@@ -167,8 +168,9 @@ class KmsStore:
                 if self._held.ledger.revisions.get(name) is None:
                     continue
                 key = _decoded(name, await read_record(self._held, name))
-                if isinstance(key, Key) and not key.service:
-                    changes.append(Put(msgspec.structs.replace(key, enabled=False)))
+                if isinstance(key, Key) and can_be_disabled(key):
+                    back = msgspec.structs.replace(key, enabled=False, deletion_us=None, deletion_clock=None)
+                    changes.append(Put(back))
             writes = [_write_of(self.root, change) for change in changes]
             await self._commit(writes, events, after_revision=after_revision)
         return tuple(changes)
@@ -294,6 +296,11 @@ class KmsStore:
 
         await self._held.database.transact(write)
         self._held.ledger.keep(commit)
+
+
+def can_be_disabled(key: Key) -> bool:
+    """A managed key can't: nobody could enable it again."""
+    return key.manager == "CUSTOMER" and not key.service
 
 
 def _write_of(root: OpenRoot, change: Change) -> Write:

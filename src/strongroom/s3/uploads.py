@@ -200,14 +200,16 @@ async def _kept_checksum(
     completion: Completion,
     customer_key: CustomerKey | None,
 ) -> str:
-    """What a repeated Complete tells: under somebody else's key it stands with the object alone, and only who may open
-    that hears it. Raises S3Error.
+    """What a repeated Complete tells: under somebody else's key, were it given one since (UpdateObjectEncryption), only who
+    may open the object hears it. Raises S3Error.
     """
-    if isinstance(upload.encryption, SseS3) or not upload.checksum_algorithm:
-        return completion.checksum
+    if not completion.checksum and not upload.checksum_algorithm:
+        return ""
     version = await get_version(storage.database, bucket, upload.key, completion.version_id)
     if version is None or version.object_id != upload.object_id:
-        return ""
+        return completion.checksum
+    if isinstance(version.encryption, SseS3):
+        return completion.checksum
     if isinstance(version.encryption, SseC) and customer_key is None:
         return ""
     values = open_values(await unseal(storage, call.requester, bucket, version, customer_key), version.checksums)

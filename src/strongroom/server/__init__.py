@@ -37,7 +37,7 @@ from strongroom.identity.root import Credentials, Principal, RootUser, load_root
 from strongroom.identity.store import Identity, IdentityStore
 from strongroom.keys.aws_kms import AwsKms
 from strongroom.keys.bucket_keys import KmsBucketKeys
-from strongroom.keys.judged import JudgedKeyService, PoliciesOf
+from strongroom.keys.judged import JudgedKeyService, People
 from strongroom.keys.keyring import Keyring, primary_store_key
 from strongroom.keys.rotation import (
     Rotation,
@@ -253,9 +253,9 @@ def _where_keys_come_from(paths: Paths, settings: Settings) -> str:
 
 
 async def open_store(
-    data_dir: Path, settings: Settings, *, policies_of: PoliciesOf | None = None, home: Path | None = None
+    data_dir: Path, settings: Settings, *, people: People | None = None, home: Path | None = None
 ) -> OpenStore:
-    """Open an initialised store. `policies_of`: of the people for whom keys will be asked; `home`: see `Paths`. Raises
+    """Open an initialised store. `people`: those for whom keys will be asked; `home`: see `Paths`. Raises
     StartError.
     """
     paths = Paths(data_dir, home)
@@ -280,7 +280,7 @@ async def open_store(
         await database.close()
         raise StartError(f"The store in {data_dir} can't be opened: {error}") from error
     blobs, kms = LocalBlobs(paths.blobs), AwsKms(endpoint)
-    provider = _provider(settings, kms, policies_of)
+    provider = _provider(settings, kms, people)
     storage = Storage(
         database=database,
         blobs=blobs,
@@ -305,11 +305,11 @@ async def open_store(
     )
 
 
-def _provider(settings: Settings, kms: AwsKms, policies_of: PoliciesOf | None) -> AwsKms | JudgedKeyService:
+def _provider(settings: Settings, kms: AwsKms, people: People | None) -> AwsKms | JudgedKeyService:
     """Amazon's key service judges this server, and leaves the people to us."""
-    if settings.kms_endpoint == "own" or policies_of is None:
+    if settings.kms_endpoint == "own" or people is None:
         return kms
-    return JudgedKeyService(kms, policies_of=policies_of, region=settings.region)
+    return JudgedKeyService(kms, people=people, region=settings.region)
 
 
 def look_at_store(data_dir: Path, settings: Settings) -> str:
@@ -341,7 +341,7 @@ async def build(settings: Settings, data_dir: Path) -> Application:
     """What one worker serves. Raises StartError."""
     root = load_root(data_dir, os.environ, settings.account_id)
     identities, identity_database = await open_identities(data_dir, root)
-    store = await open_store(data_dir, settings, policies_of=identities.policies_of)
+    store = await open_store(data_dir, settings, people=identities)
 
     async def close() -> None:
         await store.close()

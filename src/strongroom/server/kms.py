@@ -10,15 +10,16 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from strongroom.audit.chain import Head
 from strongroom.audit.checkpoint import Signer
+from strongroom.audit.event import service_event
 from strongroom.audit.log import AuditLog, AuditUnavailable
-from strongroom.audit.opening import AuditLogCut, StateRolledBack
+from strongroom.audit.opening import AuditLogCut, StateRolledBack, find_problems
 from strongroom.aws.kms_model import load_kms_model
 from strongroom.config import Settings
 from strongroom.crypto.errors import IntegrityError
@@ -45,7 +46,7 @@ from strongroom.kms.refusal_limit import RefusalLimit
 from strongroom.kms.service import KeyService
 from strongroom.kms.slots import SlotError
 from strongroom.kms.state import State
-from strongroom.kms.store import KmsStore
+from strongroom.kms.store import KmsStore, can_be_disabled
 from strongroom.observe import log as server_log
 from strongroom.server import open_identities
 from strongroom.server.paths import Paths, StartError
@@ -81,7 +82,6 @@ async def open_key_service(
     data_dir: Path,
     *,
     ask_passphrase: AskPassphrase | None = None,
-    accepts_restore: bool = False,
     now: Callable[[], Moment] = clock.now,
 ) -> OpenKeyService:
     """The key service in `data_dir`, made where there is none. Raises StartError."""
@@ -89,21 +89,13 @@ async def open_key_service(
     root_user = load_root(data_dir, os.environ, settings.account_id)
     identities, identity_database = await open_identities(data_dir, root_user, make=True)
     try:
-        make_private_directory(paths.kms)
-        store = await KmsStore.open(
-            paths.kms,
-            settings.account_id,
-            settings.region,
-            environ=os.environ,
-            now_us=lambda: now().us,
-            ask_passphrase=ask_passphrase,
-            may_create=not any(paths.audit.glob("*.jsonl")),
-        )
-    except (KmsStoreError, SlotError, IntegrityError, SchemaTooNew, Unavailable, OSError) as error:
+        may_create = not any(paths.audit.glob("*.jsonl"))
+        store = await _open_store(settings, paths, ask_passphrase, may_create=may_create, now=now)
+    except BaseException:
         await identity_database.close()
-        raise StartError(f"The key service in {paths.kms} can't be opened: {error}") from error
+        raise
     try:
-        kms, record = await _opened(settings, paths, store, identities, accepts_restore=accepts_restore, now=now)
+        kms, record = await _opened(settings, paths, store, identities, now=now)
     except BaseException:
         await store.close()
         await identity_database.close()
@@ -121,14 +113,32 @@ async def open_key_service(
     )
 
 
-async def _opened(
+async def _open_store(
     settings: Settings,
     paths: Paths,
-    store: KmsStore,
-    identities: IdentityStore,
+    ask_passphrase: AskPassphrase | None,
     *,
-    accepts_restore: bool,
+    may_create: bool,
     now: Callable[[], Moment],
+) -> KmsStore:
+    """Raises StartError."""
+    try:
+        make_private_directory(paths.kms)
+        return await KmsStore.open(
+            paths.kms,
+            settings.account_id,
+            settings.region,
+            environ=os.environ,
+            now_us=lambda: now().us,
+            ask_passphrase=ask_passphrase,
+            may_create=may_create,
+        )
+    except (KmsStoreError, SlotError, IntegrityError, SchemaTooNew, Unavailable, OSError) as error:
+        raise _cannot_open(paths, error) from error
+
+
+async def _opened(
+    settings: Settings, paths: Paths, store: KmsStore, identities: IdentityStore, *, now: Callable[[], Moment]
 ) -> tuple[Kms, AuditLog]:
     """The state and the log, held against each other. Raises StartError."""
     for warning in store.warnings:
@@ -143,24 +153,14 @@ async def _opened(
             principal_exists=identities.principal_exists,
             clock=now,
         )
-        open_log = partial(
-            AuditLog.open,
-            paths.audit,
-            head=_head(store.audit_head()),
-            keep_head=partial(_keep_head, store),
-            signer=Signer(await store.audit_signing_key(), _LOG_NAME),
-            state_revision=lambda: store.state_revision,
-            region=settings.region,
-            account_id=settings.account_id,
-        )
-        record = await (_accepting(kms, store, open_log) if accepts_restore else open_log())
+        record = await _open_log(settings, paths, store)
     except (AuditLogCut, StateRolledBack) as error:
         raise StartError(
-            f"{error} If you have put an older copy back on purpose: strongroom kms accept-restore --data-dir"
-            f" {paths.data_dir}"
+            f"The key service in {paths.kms} does not start: {error}. If you have put an older copy back on purpose:"
+            f" strongroom kms accept-restore --data-dir {paths.data_dir}"
         ) from error
     except (IntegrityError, AuditUnavailable, Unavailable, OSError) as error:
-        raise StartError(f"The key service in {paths.kms} can't be opened: {error}") from error
+        raise _cannot_open(paths, error) from error
     try:
         await _write_what_waits(store, record)
     except BaseException as error:
@@ -171,25 +171,26 @@ async def _opened(
     return kms, record
 
 
-async def _accepting(kms: Kms, store: KmsStore, open_log: Callable[..., Awaitable[AuditLog]]) -> AuditLog:
-    """The log, in spite of what is wrong with it. What the store has missed is made good first: were this cut short after
-    the log had accepted it, the next start would find nothing amiss, and keys that were changed in force as before.
-    """
-    try:
-        return await open_log()
-    except StateRolledBack as rolled_back:
-        changed = {arn.rpartition("/")[2] for change in rolled_back.changes for arn in change.key_arns}
-        details = {"changedKeys": sorted(changed), "stateRevision": rolled_back.state_revision}
-        changes = await store.accept_restore(
-            changed,
-            after_revision=rolled_back.state_revision,
-            events=[administration_event(kms, "AcceptRestore", details)],
-        )
-        kms.state.apply(changes)
-        server_log.warning("An older copy of kms.db was accepted", reason=str(rolled_back), count=len(changes))
-    except AuditLogCut:
-        pass
-    return await open_log(accepted=True)
+async def _open_log(settings: Settings, paths: Paths, store: KmsStore, *, accepted: bool = False) -> AuditLog:
+    """Raises as `AuditLog.open`."""
+    return await AuditLog.open(
+        paths.audit,
+        head=_head(store.audit_head()),
+        keep_head=partial(_keep_head, store),
+        signer=await _signer(store),
+        state_revision=lambda: store.state_revision,
+        region=settings.region,
+        account_id=settings.account_id,
+        accepted=accepted,
+    )
+
+
+async def _signer(store: KmsStore) -> Signer:
+    return Signer(await store.audit_signing_key(), _LOG_NAME)
+
+
+def _cannot_open(paths: Paths, error: Exception) -> StartError:
+    return StartError(f"The key service in {paths.kms} can't be opened: {error}")
 
 
 async def _write_what_waits(store: KmsStore, record: AuditLog) -> None:
@@ -208,6 +209,9 @@ async def _keep_head(store: KmsStore, head: Head) -> None:
     await store.keep_audit_head(AuditHead(sequence=head.sequence, hash=head.hash, state_revision=head.state_revision))
 
 
+# --- going on from an older copy
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedRestore:
     """`found`: what had been wrong, in words. `disabled`: ids of keys that came back disabled. `lost`: of keys that this
@@ -220,31 +224,64 @@ class AcceptedRestore:
 
 
 async def accept_restore(
-    settings: Settings, data_dir: Path, *, ask_passphrase: AskPassphrase | None = None
+    settings: Settings,
+    data_dir: Path,
+    *,
+    ask_passphrase: AskPassphrase | None = None,
+    now: Callable[[], Moment] = clock.now,
 ) -> AcceptedRestore | None:
-    """Let the key service start again on an older copy, or on a log that was cut; None where nothing is wrong. Raises
-    StartError.
+    """Let the key service start again on an older copy, or on a log that was cut; None where nothing is wrong. The service
+    must be stopped. Put on record; cut short at any moment, it can be done again. Raises StartError.
     """
+    paths = Paths(data_dir)
+    store = await _open_store(settings, paths, ask_passphrase, may_create=False, now=now)
     try:
-        opened = await open_key_service(settings, data_dir, ask_passphrase=ask_passphrase)
-    except StartError as error:
-        found = error.__cause__
-        if not isinstance(found, (StateRolledBack, AuditLogCut)):
-            raise
-    else:
-        await opened.close()
-        return None
-    opened = await open_key_service(settings, data_dir, ask_passphrase=ask_passphrase, accepts_restore=True)
-    try:
-        changed = {arn.rpartition("/")[2] for change in getattr(found, "changes", ()) for arn in change.key_arns}
-        keys = opened.kms.state.keys
-        return AcceptedRestore(
-            found=str(found),
-            disabled=tuple(sorted(key_id for key_id in changed if key_id in keys and not keys[key_id].enabled)),
-            lost=tuple(sorted(key_id for key_id in changed if key_id not in keys)),
-        )
+        make_private_directory(paths.audit)
+        return await _accept(settings, paths, store, now().us)
+    except (IntegrityError, AuditUnavailable, Unavailable, OSError) as error:
+        raise _cannot_open(paths, error) from error
     finally:
-        await opened.close()
+        await store.close()
+
+
+async def _accept(settings: Settings, paths: Paths, store: KmsStore, now_us: int) -> AcceptedRestore | None:
+    """What the store has missed is made good first, with the event that tells of it: were this cut short after the log
+    had accepted it, the next start would find nothing amiss, and keys that were changed in force as before.
+    """
+    keys = State(await store.load()).keys
+    problems = await asyncio.to_thread(
+        find_problems,
+        paths.audit,
+        (await _signer(store)).verifier,
+        kept=_head(store.audit_head()),
+        state_revision=store.state_revision,
+    )
+    if not problems:
+        return None
+    rolled_back = [problem for problem in problems if isinstance(problem, StateRolledBack)]
+    arns = {arn for problem in rolled_back for change in problem.changes for arn in change.key_arns}
+    changed = sorted(arn.rpartition("/")[2] for arn in arns)
+    accepted = AcceptedRestore(
+        found=". ".join(str(problem) for problem in problems),
+        disabled=tuple(key_id for key_id in changed if key_id in keys and can_be_disabled(keys[key_id])),
+        lost=tuple(key_id for key_id in changed if key_id not in keys),
+    )
+    event = service_event(
+        name="AcceptRestore",
+        region=settings.region,
+        account_id=settings.account_id,
+        time_us=now_us,
+        details=asdict(accepted),
+        key_arns=sorted(arns),
+    )
+    revision = max((problem.state_revision for problem in rolled_back), default=0)
+    await store.accept_restore(accepted.disabled, after_revision=revision, events=[event])
+    record = await _open_log(settings, paths, store, accepted=True)
+    try:
+        await _write_what_waits(store, record)
+    finally:
+        await record.close()
+    return accepted
 
 
 # --- what is served
@@ -303,7 +340,14 @@ def _json_service(settings: Settings, opened: OpenKeyService, *, internal: bool)
     async def refused(refusal: Refusal) -> None:
         left_out = 0 if refusal.is_verified else limit.admit()
         if left_out is not None:
-            event = refusal_event(opened.kms, refusal.operation, refusal.error, refusal.caller, left_out=left_out)
+            event = refusal_event(
+                opened.kms,
+                refusal.operation,
+                refusal.error,
+                refusal.caller,
+                is_verified=refusal.is_verified,
+                left_out=left_out,
+            )
             await opened.service.refused(event)
 
     async def ready() -> bool:

@@ -255,12 +255,36 @@ def test_words_of_enumerations_are_text():
     assert encode(call(request_parameters=request_parameters({"KeySpec": Spec.AES}))).count(b'"keySpec":"AES_256"') == 1
 
 
-def test_an_event_that_is_too_large_goes_without_its_longest_parts_and_says_so():
+def test_an_event_that_is_too_large_goes_without_its_longest_members_and_says_so():
     made = event(
-        request_parameters={"policy": "x" * MAX_EVENT_BYTES}, user_agent="y" * 10_000, error_message="z" * 10**6
+        request_parameters={"keyId": "a", "policy": "x" * MAX_EVENT_BYTES},
+        user_agent="y" * 10_000,
+        error_message="z" * 10**6,
     )
     encoded = json.loads(encode(made))
-    omitted = {"omitted": True, "originalSize": MAX_EVENT_BYTES + 13, "reason": "requestParameters too large"}
-    assert encoded["requestParameters"] == omitted
+    omitted = {"omitted": True, "originalSize": MAX_EVENT_BYTES + 13, "reason": "policy too large"}
+    assert encoded["requestParameters"] == {"keyId": "a", "policy": omitted}
     assert len(encoded["userAgent"]) == 1024
-    assert made["requestParameters"] != omitted
+    assert made["requestParameters"] != encoded["requestParameters"]
+
+
+def test_padding_does_not_hide_for_which_data_a_key_was_used():
+    """A long list that means nothing (the model bounds no DryRunModifiers) beside the context of an object."""
+    context = {"aws:s3:arn": "arn:aws:s3:::bucket/key", "note": "\1" * 8000}
+    padding = ["IGNORE_CIPHERTEXT"] * 20_000
+    made = event(request_parameters=request_parameters({"DryRunModifiers": padding, "EncryptionContext": context}))
+    told = json.loads(encode(made))["requestParameters"]
+    assert told["encryptionContext"] == context
+    assert told["dryRunModifiers"]["omitted"] is True
+
+
+def test_an_event_of_nothing_but_long_members_still_fits():
+    parts = {f"member{number}": "\N{PILE OF POO}" * 10_000 for number in range(40)}
+    made = event(
+        request_parameters=parts,
+        response_elements=parts,
+        additional=parts,
+        user_agent="\N{PILE OF POO}" * 2000,
+        error_message="\N{PILE OF POO}" * 10_000,
+    )
+    assert len(encode(made)) <= MAX_EVENT_BYTES

@@ -145,3 +145,11 @@ def test_no_pattern_makes_matching_slow(pattern, text):
     before = time.process_time()
     glob.matches(text)
     assert time.process_time() - before < 2
+
+
+def test_a_policy_full_of_patterns_is_not_slow_either():
+    """Somebody who may put a key policy, and then sends a long encryption context, must not stop the service."""
+    globs = [parse_pattern(f"*a{number}*b?c*d", variables=True).resolve({}) for number in range(600)]
+    before = time.process_time()
+    assert not any(glob is None or glob.matches("x" * 100_000) for glob in globs)
+    assert time.process_time() - before < 2

@@ -34,7 +34,7 @@ def test_a_user_is_found_with_secret_and_policies(with_stores) -> None:
         assert (found.user_id, found.is_root, len(found.policies)) == (user.user_id, False, 1)
         assert view.store.find(made.access_key_id) is found  # remembered
         assert view.store.policies_of(ALICE) == found.policies
-        assert view.store.user_id_of(ALICE) == user.user_id
+        assert view.store.person(ALICE).user_id == user.user_id
         assert made.secret_access_key not in repr(found)
 
     with_stores(work)

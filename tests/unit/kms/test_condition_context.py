@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,6 +49,15 @@ def test_a_service_that_calls_for_a_person():
     assert found["aws:principalarn"] == (ALICE,)
     assert found["aws:username"] == ("alice",)
     assert "aws:sourceip" not in found
+    assert "aws:useragent" not in found
+
+
+def test_what_may_be_judged_of_a_person_behind_a_service_is_their_standing_and_no_more():
+    """S3 serves one judgement to all that are equal in it, so nothing else of a requester may change the judgement."""
+    asked = call(via_service=VIA)
+    other = replace(asked.caller.requester, user_agent="another", request_id="another", source_ip="192.0.2.99")
+    again = replace(asked, caller=replace(asked.caller, requester=other))
+    assert context(asked) == context(again)
 
 
 def test_a_service_that_calls_for_itself_has_no_address():
