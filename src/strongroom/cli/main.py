@@ -167,14 +167,16 @@ def backup(
     config: ConfigFile = None,
     with_keys: Annotated[
         bool,
-        typer.Option("--with-keys", help="Also the store key, the KMS's root key, the root credentials and the CA."),
+        typer.Option(
+            "--with-keys",
+            help="Also the store key, key files of the KMS, the identity key, the root credentials and the CA.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Copy the store as it is at one moment to DEST. Works beside a running server.
 
-    The KMS and its audit log are copied with it. A server starts on DEST as it stands, once its keys are there. Meanwhile
-    nothing is deleted from the disk.
+    A server starts on DEST as it stands, once its keys are there. Meanwhile nothing is deleted from the disk.
     """
     from strongroom.cli.backup import backup as run  # noqa: PLC0415
 
