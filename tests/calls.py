@@ -26,7 +26,8 @@ from strongroom.identity.root import Credentials, Principal
 from strongroom.identity.store import Identity
 from strongroom.s3.service import handlers, rules
 from strongroom.s3.storage import Storage
-from strongroom.server import OpenStore, Paths, initialise, open_store
+from strongroom.server.paths import Paths
+from strongroom.server.store import OpenStore, initialise, open_store
 
 T = TypeVar("T")
 

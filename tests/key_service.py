@@ -22,7 +22,6 @@ import uvloop
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from strongroom import server as composition
 from strongroom.config import Settings
 from strongroom.edge import listener
 from strongroom.edge.asgi import application
@@ -34,6 +33,8 @@ from strongroom.identity.users import Users
 from strongroom.kms import clock
 from strongroom.kms.clock import Moment
 from strongroom.server.kms import OpenKeyService, _json_service, open_key_service
+from strongroom.server.paths import Paths
+from strongroom.server.store import initialise
 from tests.harness import Reply, read_reply
 from tests.json_serving import head, signed
 
@@ -114,7 +115,7 @@ class KeyServer:
 
     def for_service(self, user: User | None = None) -> Any:
         """S3's client on the internal listener: for itself, or in a user's name."""
-        client = self.client(service_credentials(require_key(composition.Paths(self.data_dir).identity)), internal=True)
+        client = self.client(service_credentials(require_key(Paths(self.data_dir).identity)), internal=True)
         if user is not None:
             value = encode_requester(
                 Requester(
@@ -152,7 +153,7 @@ class KeyServer:
         """As the command line does it: beside the running service."""
 
         async def run() -> Any:
-            opened = await open_identity_store(composition.Paths(self.data_dir).identity)
+            opened = await open_identity_store(Paths(self.data_dir).identity)
             try:
                 users = Users(
                     opened.database, opened.sealing, account_id=ACCOUNT, now_us=lambda: time.time_ns() // 1000
@@ -227,7 +228,7 @@ def refused(call: Callable[..., Any], **given: Any) -> tuple[str, str]:
 @contextmanager
 def serving(data_dir: Path, wound: WoundClock | None = None) -> Iterator[KeyServer]:
     """A key service in `data_dir`, made where there is none. It does by itself what is due only when a test says so."""
-    composition.initialise(data_dir, Settings())
+    initialise(data_dir, Settings())
     server = KeyServer(data_dir, wound or WoundClock())
     started, failures = threading.Event(), list[BaseException]()
     stop: list[Callable[[], object]] = []

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import uvloop
 
-from strongroom import server as composition
 from strongroom.config import Settings
 from strongroom.edge import listener
 from strongroom.edge.asgi import application
 from strongroom.identity.root import load_root
 from strongroom.keys.bucket_keys import KmsBucketKeys
 from strongroom.keys.provider import KeyProvider
-from strongroom.server import OpenStore, initialise, open_identities, open_store
+from strongroom.server.identities import open_identities
+from strongroom.server.s3 import edge
+from strongroom.server.store import OpenStore, initialise, open_store
 from tests.harness import Server
 
 
@@ -29,7 +30,7 @@ def with_kms(store: OpenStore, kms: KeyProvider, *, window: float = 300.0) -> Op
     """The same store, its objects under that key service. `window`: seconds that bucket keys are used again."""
     storage = store.storage
     bucket_keys = KmsBucketKeys(store.database, storage.keyring, kms, now_us=storage.now_us, window=window)
-    return replace(store, storage=replace(storage, kms=kms, bucket_keys=bucket_keys))
+    return replace(store, storage=replace(storage, kms=kms, bucket_keys=bucket_keys), bucket_keys=bucket_keys)
 
 
 @contextmanager
@@ -84,7 +85,7 @@ class _Running:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         store = with_kms(await open_store(data_dir, settings), kms)
         identities, database = await open_identities(data_dir, load_root(data_dir, {}, settings.account_id))
-        answers, started = application(composition._edge(settings, store, identities.find)), asyncio.Event()
+        answers, started = application(edge(settings, store, identities.find)), asyncio.Event()
         told = asyncio.create_task(self._tell(started))
         try:
             await listener.serve(

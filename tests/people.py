@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from strongroom.identity.files import open_identity_store
 from strongroom.identity.users import Users
-from strongroom.server import Paths
+from strongroom.server.paths import Paths
 from tests.harness import Server
 
 T = TypeVar("T")

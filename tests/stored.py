@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from strongroom import config
-from strongroom.server import OpenStore, open_store
+from strongroom.server.store import OpenStore, open_store
 from tests.harness import customer_key, running
 
 T = TypeVar("T")

@@ -455,7 +455,7 @@ def test_the_service_credential_is_nobodys_on_s3(server: Server, stocked: str) -
     import copy
 
     from strongroom.identity.keys import load_identity_key, service_credentials
-    from strongroom.server import Paths
+    from strongroom.server.paths import Paths
 
     key = load_identity_key(Paths(server.data_dir).identity.directory)
     assert key is not None

@@ -1,4 +1,5 @@
-"""For test_rotation_faults.py: a process that rotates the store key and kills itself at its n-th step.
+"""For test_rotation_faults.py: a process that rotates the store key, or moves it into the key service or out of it, and
+kills itself at its n-th step.
 
 A step is a file that is opened, renamed or removed (Python's audit events), or a transaction, before and after. The
 children are forked from a process without threads, so that a hundred rounds take seconds.
@@ -15,13 +16,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
-from strongroom import config, server
+from strongroom import config
 from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Connection, Database
 from strongroom.keys.rotation import rotate_bucket_secrets, rotate_store_key, rotation_lock
 from strongroom.metadata.objects import get_version
 from strongroom.metadata.records import BucketConfig
 from strongroom.s3.verification import Damage, verify
+from strongroom.server.paths import Paths, StartError
+from strongroom.server.store import initialise, open_store
 
 T = TypeVar("T")
 NEVER = 10**9
@@ -66,14 +69,17 @@ class Stepping:
 
 async def rotate(data_dir: Path, steps: Steps, kind: str) -> None:
     settings = config.load(data_dir, environ={})
-    store = await server.open_store(data_dir, settings)
+    store = await open_store(data_dir, settings)
     sys.addaudithook(lambda event, _args: steps.take() if event in _EVENTS else None)
     rotation = replace(store.rotation, database=Stepping(store.database, steps), pause=0)
-    with rotation_lock(server.Paths(data_dir).s3):
-        if kind == "store key":
-            await rotate_store_key(rotation, lambda _done, _all: None)
-        else:
-            await rotate_bucket_secrets(rotation, lambda _done, _all: None)
+    with rotation_lock(Paths(data_dir).s3):
+        match kind:
+            case "bucket secrets":
+                await rotate_bucket_secrets(rotation, lambda _done, _all: None)
+            case "to the kms":
+                await rotate_store_key(replace(rotation, generate_sealed=store.store_keys[0]), lambda _done, _all: None)
+            case _:
+                await rotate_store_key(rotation, lambda _done, _all: None)
     os._exit(0)  # what comes now is no rotation
 
 
@@ -92,7 +98,7 @@ def killed_at(data_dir: Path, step: int, kind: str) -> bool:
 
 async def look(data_dir: Path) -> None:
     """Everything opens, as a worker would open it, and a bucket can be made."""
-    store = await server.open_store(data_dir, config.load(data_dir, environ={}))
+    store = await open_store(data_dir, config.load(data_dir, environ={}))
     try:
         found = [finding async for finding in verify(store.storage)]
         assert not [finding for finding in found if isinstance(finding, Damage)], found
@@ -105,50 +111,54 @@ async def look(data_dir: Path) -> None:
         await store.close()
 
 
-async def is_finished(data_dir: Path) -> None:
-    store = await server.open_store(data_dir, config.load(data_dir, environ={}))
+async def is_finished(data_dir: Path, *, suffix: set[str]) -> None:
+    store = await open_store(data_dir, config.load(data_dir, environ={}))
     try:
         primary = await store.database.read("SELECT value FROM store WHERE name = 'primary_store_key_id'")
         assert await store.database.read("SELECT DISTINCT store_key_id FROM bucket_secrets") == primary
         unused = "SELECT 1 FROM bucket_secrets s JOIN buckets b USING (bucket_id) WHERE s.version > b.secret_version"
         assert await store.database.read(unused) == []
-        files = [path.name for path in server.Paths(data_dir).keys.iterdir()]
-        assert files == [f"{bytes(primary[0][0]).hex()}.key"], files  # type: ignore[arg-type]
+        (file,) = Paths(data_dir).keys.iterdir()
+        assert file.stem == bytes(primary[0][0]).hex()  # type: ignore[arg-type]
+        assert file.suffix in suffix, file
     finally:
         await store.close()
 
 
 async def old_key_opens_nothing(data_dir: Path, old: dict[Path, bytes]) -> None:
     """With the old key in the place of the new one nothing opens any more."""
-    keys = server.Paths(data_dir).keys
-    shutil.rmtree(keys)
+    keys = Paths(data_dir).keys
+    aside = keys.rename(keys.with_name("aside"))
     keys.mkdir(0o700)
     for path, key in old.items():
         (keys / path.name).write_bytes(key)
         (keys / path.name).chmod(0o600)
     try:
-        store = await server.open_store(data_dir, config.load(data_dir, environ={}))
-    except server.StartError:
+        store = await open_store(data_dir, config.load(data_dir, environ={}))
+    except StartError:
         return
+    finally:
+        shutil.rmtree(keys)
+        aside.rename(keys)
     await store.close()
     raise IntegrityError("the store opened under its old key")
 
 
 def reset(sound: Path, data_dir: Path) -> None:
     """Index and keys as they were; rotation touches nothing else."""
-    keys = server.Paths(data_dir).keys
+    keys = Paths(data_dir).keys
     shutil.rmtree(keys, ignore_errors=True)
-    for path in server.Paths(data_dir).s3.glob("index.db*"):
+    for path in Paths(data_dir).s3.glob("index.db*"):
         path.unlink()
-    shutil.copytree(server.Paths(sound).keys, keys)
-    shutil.copy2(server.Paths(sound).index, server.Paths(data_dir).index)
+    shutil.copytree(Paths(sound).keys, keys)
+    shutil.copy2(Paths(sound).index, Paths(data_dir).index)
 
 
 def main(sound: Path, data_dir: Path, kind: str, finish: str) -> int:
     """How many steps there were. `data_dir`: a copy of `sound`. `finish`: who does the rest, "the next start" or "the
     next run".
     """
-    old = {path: path.read_bytes() for path in server.Paths(sound).keys.iterdir()}
+    old = {path: path.read_bytes() for path in Paths(sound).keys.iterdir()}
     for step in count(1):
         reset(sound, data_dir)
         killed = killed_at(data_dir, step, kind)
@@ -156,12 +166,14 @@ def main(sound: Path, data_dir: Path, kind: str, finish: str) -> int:
         if killed and finish == "the next run":
             assert not killed_at(data_dir, NEVER, kind)
         else:
-            server.initialise(data_dir, config.load(data_dir, environ={}))
+            initialise(data_dir, config.load(data_dir, environ={}))
         asyncio.run(look(data_dir))
-        asyncio.run(is_finished(data_dir))
+        # Killed early, the move has not begun, and the next start finishes nothing.
+        new = ".kms" if kind == "to the kms" else ".key"
+        asyncio.run(is_finished(data_dir, suffix={new} if not killed or finish == "the next run" else {".key", ".kms"}))
         if not killed:
             break
-    if kind == "store key":
+    if kind != "bucket secrets":
         asyncio.run(old_key_opens_nothing(data_dir, old))
     return step
 

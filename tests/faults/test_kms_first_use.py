@@ -1,6 +1,10 @@
 """Many who need `aws/s3` first, at the same time and on several workers, make one key of it, and it is there for all."""
 
+import os
+import random
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +21,31 @@ AT_ONCE = 24
 def server(tmp_path: Path) -> Iterator[Server]:
     with running(tmp_path, "--workers", "3") as started:
         yield started
+
+
+def test_many_first_uses_of_a_key_service_that_is_killed_meanwhile_make_one_managed_key(server: Server) -> None:
+    assert server.send("PUT", "/bucket").status == 200
+    together = threading.Barrier(AT_ONCE + 1)
+
+    def write(number: int) -> Reply:
+        together.wait(30)
+        return put(server, f"/bucket/{number}", b"content")
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        asked = [pool.submit(write, number) for number in range(AT_ONCE)]
+        together.wait(30)
+        time.sleep(random.uniform(0, 0.15))  # a random moment among the first uses
+        os.kill(server.kms_process(), signal.SIGKILL)
+        replies = [each.result(60) for each in asked]
+    assert {reply.status for reply in replies} <= {200, 503}
+    kms = kms_of(server)
+    wait_until(lambda: is_up(kms), seconds=30)
+    wait_until(lambda: put(server, "/bucket/again").status == 200, seconds=5)
+    assert len(kms.list_keys()["Keys"]) == 1
+    assert len([event for event in events(server) if event["eventName"] == "CreateKey"]) == 1
+    for number, reply in enumerate(replies):
+        found = server.send("GET", f"/bucket/{number}")
+        assert (found.status, found.body) == (200, b"content") if reply.status == 200 else found.status in (200, 404)
 
 
 def test_many_first_uses_make_one_managed_key(server: Server) -> None:

@@ -16,8 +16,8 @@ import pytest
 from strongroom.audit.files import list_files, opened_directory
 from strongroom.config import Settings
 from strongroom.database.sqlite import backup
-from strongroom.server import StartError
 from strongroom.server.kms import accept_restore, open_key_service
+from strongroom.server.paths import StartError
 from tests.faults.kms_clients import events, kms_of, new_key, put, verified
 from tests.harness import STRONGROOM, new_server
 from tests.key_service import KeyServer, refused, serving

@@ -10,7 +10,8 @@ from strongroom import config
 from strongroom.crypto.errors import IntegrityError
 from strongroom.keys.rotation import finish_rotation, rotate_store_key
 from strongroom.keys.store_keys import create_key_file, load_key_files
-from strongroom.server import Paths, initialise
+from strongroom.server.paths import Paths
+from strongroom.server.store import initialise
 from tests.calls import Worker, with_workers
 
 

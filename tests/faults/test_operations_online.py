@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from strongroom.s3.cleanup import collect
-from strongroom.server import OpenStore, Paths
+from strongroom.server.paths import Paths
+from strongroom.server.store import OpenStore
 from tests.faults.load import body, is_whole, under_load
 from tests.harness import STRONGROOM, Server, customer_key, new_server, running
 from tests.stored import with_store

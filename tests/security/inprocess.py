@@ -13,7 +13,8 @@ from typing import Any
 
 from strongroom.config import Settings
 from strongroom.observe import metrics
-from strongroom.server import build, initialise
+from strongroom.server.s3 import build
+from strongroom.server.store import initialise
 from tests.harness import Reply, sign_headers
 
 HOST = "localhost"

@@ -14,7 +14,8 @@ import pytest
 from strongroom.config import Settings
 from strongroom.crypto import rows, sealing, segments
 from strongroom.crypto.sealing import seal_bucket_secret, seal_object_key, seal_object_key_sse_c
-from strongroom.server import StartError, initialise
+from strongroom.server.paths import StartError
+from strongroom.server.store import initialise
 from tests.harness import customer_key_headers
 from tests.security.inprocess import Store, opened
 

@@ -27,6 +27,8 @@ def used(tmp_path_factory: pytest.TempPathFactory):
             upload = server.send("POST", "/bucket/parts?uploads").element("UploadId")
             assert server.send("PUT", f"/bucket/parts?partNumber=1&uploadId={upload}", body=b"x").status == 200
             assert server.send("DELETE", "/bucket/small").status == 204
+            under_kms = {"x-amz-server-side-encryption": "aws:kms"}
+            assert server.send("PUT", "/bucket/under-kms", headers=under_kms, body=b"x").status == 200
             yield server
     finally:
         os.umask(before)
@@ -38,6 +40,10 @@ def test_no_file_is_readable_by_others_whatever_the_umask(used: Server) -> None:
     assert len(modes) > 20
     assert {path: oct(mode) for path, mode in modes.items() if path.is_dir() and mode != 0o700} == {}
     assert {path: oct(mode) for path, mode in modes.items() if path.is_file() and mode & 0o177} == {}
+    assert {path: oct(mode) for path, mode in modes.items() if path.is_socket() and mode != 0o600} == {}
+    names = {str(path.relative_to(used.data_dir)) for path in modes}
+    assert names >= {"kms/kms.db", "kms/root.key", "identity/identity.db", "identity/identity.key", "audit/public-key"}
+    assert names >= {"run/kms.sock", "run/kms-admin.sock"}
 
 
 def test_neither_a_core_dump_nor_a_debugger_gets_at_the_memory(used: Server) -> None:
@@ -67,7 +73,7 @@ def assert_not_dumpable(processes: list[int]) -> None:
 
 def test_no_socket_is_open_to_the_world(used: Server) -> None:
     """Everything listens on loopback until told otherwise."""
-    ports = {used.port, used.tls_port, used.metrics_port}
+    ports = {used.port, used.tls_port, used.metrics_port, used.kms_port}
     seen = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in Path(table).read_text().splitlines()[1:]:

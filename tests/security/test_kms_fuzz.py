@@ -223,6 +223,9 @@ def test_a_long_context_under_a_policy_full_of_patterns_stops_nobody(key_server:
     )
     assert (status, told["__type"]) == (400, "ValidationException")
     assert told["message"] == "The encryption context is longer than 8192 bytes."
+    pairs = {f"{number}": "" for number in range(101)}
+    status, told, _ = key_server.post("Encrypt", {"KeyId": key, "Plaintext": "eA==", "EncryptionContext": pairs})
+    assert (status, told["message"]) == (400, "The encryption context has more than 100 pairs.")
 
 
 # --- the admin socket

@@ -19,7 +19,7 @@ CONTENT = b"plaintext" * 3000
 def test_a_user_made_anew_under_a_name_has_what_key_policies_and_grants_give_that_name(key_server: KeyServer) -> None:
     kms, first = key_server.client(), key_server.user(name="anew")
     named = kms.create_key(Policy=policy(ADMINISTRATION, allow("kms:DescribeKey", **to(first.arn))))["KeyMetadata"]
-    user_id = key_server.opened.identities.user_id_of(first.arn)
+    user_id = key_server.opened.identities.person(first.arn).user_id
     same = {"StringEquals": {"aws:userid": user_id}}
     by_id = kms.create_key(Policy=policy(ADMINISTRATION, allow("kms:DescribeKey", **to(first.arn), Condition=same)))[
         "KeyMetadata"

@@ -8,6 +8,7 @@ for its class. A class that speaks of what is not built says so.
 import ast
 import base64
 import json
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,15 @@ def test_every_class_has_a_test(number: str) -> None:
         path, _, name = test.partition("::")
         assert name in functions_of(TESTS / path), test
     assert here or ELSEWHERE.get(number), number
+
+
+def test_the_page_of_threats_names_tests_that_exist() -> None:
+    page = (TESTS.parent / "docs" / "threat-model.md").read_text()
+    named_files = set(re.findall(r"`(tests/[\w/.]+\.py)`", page))
+    assert len(named_files) > 25
+    assert [name for name in named_files if not (TESTS.parent / name).is_file()] == []
+    here = {f"tests/security/{path.name}" for path in Path(__file__).parent.glob("test_*.py")}
+    assert here - named_files == set()
 
 
 # --- bytes, as a stranger sends them

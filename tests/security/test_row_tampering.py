@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.server import StartError
+from strongroom.server.paths import StartError
 from tests.harness import Reply, customer_key_headers
 from tests.security.inprocess import Store, integrity_errors, opened
 

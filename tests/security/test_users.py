@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.identity.users import Users
-from strongroom.server import Paths
+from strongroom.server.paths import Paths
 from tests.harness import STRONGROOM, Server, running
 from tests.people import allow, arn, deny, new_user, policy, with_users
 from tests.security.test_unsigned_requests import metrics_of

@@ -9,7 +9,8 @@ import pytest
 
 from strongroom import config
 from strongroom.config import Settings
-from strongroom.server import Paths, StartError, initialise
+from strongroom.server.paths import Paths, StartError
+from strongroom.server.store import initialise
 
 
 @pytest.fixture

@@ -83,17 +83,18 @@ def api_call(
 ) -> Event:
     """One request, answered or refused. `name`: the operation; `account_id`: whose log this is.
 
-    `user_identity`: of `user_identity` or `service_identity`. `request_parameters`: of the function of that name.
+    `user_identity`: of `user_identity` or `service_identity`. `request_parameters`: of the function of that name. Both are
+    taken as they are.
     `additional`: `keyMaterialId`, `grantId`, `authorizedBy`, `s3RequestId` and whatever else explains the outcome.
     `key_arns`: of the keys that were used, of ReEncrypt the source first. `read_only`: None lets the operation's verb
     tell.
     """
     event = _event("AwsApiCall", name, region, account_id, time_us, key_arns, additional)
     event |= {
-        "userIdentity": _plain(user_identity),
+        "userIdentity": user_identity,
         "sourceIPAddress": source_ip,
         "userAgent": user_agent[:_USER_AGENT_LENGTH],
-        "requestParameters": None if request_parameters is None else _plain(request_parameters),
+        "requestParameters": request_parameters,
         "responseElements": None if response_elements is None else _plain(response_elements),
         "requestID": request_id,
         "readOnly": is_read_only(name) if read_only is None else read_only,

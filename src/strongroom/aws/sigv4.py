@@ -145,7 +145,8 @@ def verify(
     `raw_path` and `raw_query`: as on the wire. Raises SignatureProblem (AWS's order: scope, signed headers, signature,
     time).
     """
-    _check_scope(authorization, region, service)
+    timestamp = timestamp_text(authorization.timestamp)
+    _check_scope(authorization, timestamp[:8], region, service)
     _check_signed_headers(authorization, headers)
     canonical = canonical_request(
         method,
@@ -155,7 +156,6 @@ def verify(
         signed_headers=authorization.signed_headers,
         payload=authorization.payload,
     )
-    timestamp = timestamp_text(authorization.timestamp)
     scope = str(authorization.scope)
     string_to_sign = f"{ALGORITHM}\n{timestamp}\n{scope}\n{hashlib.sha256(canonical).hexdigest()}"
     key = derive_key(secret, authorization.scope)
@@ -200,6 +200,7 @@ def signatures_equal(calculated: str, provided: str) -> bool:
     return hmac.compare_digest(calculated.encode(), provided.encode())
 
 
+@lru_cache(maxsize=256)  # as those below: pure, and clients send the same again and again
 def parse_credential(text: str) -> tuple[str, CredentialScope]:
     """AKID/yyyyMMdd/region/service/aws4_request, as (access key id, scope).
 
@@ -220,6 +221,7 @@ def parse_credential(text: str) -> tuple[str, CredentialScope]:
     return access_key_id, CredentialScope(date, region, service)
 
 
+@lru_cache(maxsize=256)
 def parse_timestamp(text: str) -> datetime | None:
     """ISO 8601 basic format with seconds (yyyyMMdd'T'HHmmss'Z'), or None."""
     if not _TIMESTAMP.fullmatch(text):
@@ -321,6 +323,7 @@ def _presigned_payload(parameters: list[tuple[bytes, bytes]], signed_headers: tu
     return _parse_payload(",".join(dict.fromkeys(values))) if values else UNSIGNED_PAYLOAD
 
 
+@lru_cache(maxsize=256)
 def _parse_signed_headers(text: str) -> tuple[str, ...]:
     names = tuple(text.split(";"))
     if not all(_HEADER_NAME.fullmatch(name) for name in names) or list(names) != sorted(set(names)):
@@ -367,9 +370,8 @@ def _parse_http_date(text: str) -> datetime | None:
 # --- Judging them
 
 
-def _check_scope(authorization: Authorization, region: str, service: str) -> None:
+def _check_scope(authorization: Authorization, date: str, region: str, service: str) -> None:
     scope, presigned = authorization.scope, authorization.presigned
-    date = timestamp_text(authorization.timestamp)[:8]
     if scope.date != date:
         raise WrongDate(given=scope.date, expected=date, presigned=presigned)
     if scope.region != region:

@@ -1,8 +1,9 @@
-"""`strongroom backup`: a copy of the index as of one moment, of the blobs that it names, and of the users, beside a running
-server.
+"""`strongroom backup`: a copy of the index as of one moment, of the blobs that it names, of the key service, its audit log
+and the users, beside a running server.
 
 The blobs are held first, so that none is deleted from then on; then the index is copied, and then what that copy names.
-The copy of the index gets its name last: without it a server refuses the directory, so that half a backup is never
+The key service comes after the index, because a key is durable there before anything is sealed under it. The copy of
+the index gets its name last: without it a server refuses the directory, so that half a backup is never
 taken for a whole one. No key is needed for any of it.
 """
 
@@ -10,12 +11,13 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from strongroom import config
 from strongroom.blobs.local_copy import Copier
 from strongroom.blobs.local_files import held, open_tree
+from strongroom.cli.backup_kms import copy_key_service
 from strongroom.cli.store_command import CommandError, progress, run, settings_of
 from strongroom.config import Settings
 from strongroom.database.migrations import migrations_of, require_newest
@@ -26,22 +28,30 @@ from strongroom.database.sqlite_files import fsync_directory
 from strongroom.edge import certificates
 from strongroom.identity import root
 from strongroom.keys.rotation import rotation_lock
-from strongroom.keys.store_keys import SUFFIX
+from strongroom.keys.store_keys import SEALED_SUFFIX, SUFFIX, is_sealed
 from strongroom.metadata.inventory import blob_count, blobs_in_use, store_keys_in_use
-from strongroom.server import Paths
+from strongroom.server.paths import Paths
+from strongroom.server.store import FILE_SOURCES
 
 _SHOWN = 20  # of the blobs that could not be copied
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """What was made. `failed`: blobs that the index names and that could not be read; `bytes`: ciphertext bytes."""
+    """What was made. `failed`: blobs that the index names and that could not be read; `bytes`: ciphertext bytes; `is_sealed`:
+    the store key goes along always, since the key service has sealed it. `unseal_slots`: those of the key service, in
+    words; none where there is no key service. `lacks`: what opens the key service, where nothing in the copy does.
+    """
 
     blobs: int
     bytes: int
     failed: tuple[str, ...]
     store_key_ids: tuple[str, ...]
+    is_sealed: bool
+    unseal_slots: tuple[str, ...]
+    key_files: tuple[str, ...]
     has_keys: bool
+    lacks: tuple[str, ...]
 
 
 def backup(data_dir: Path, config_file: Path | None, destination: Path, *, with_keys: bool, as_json: bool) -> int:
@@ -52,8 +62,7 @@ def backup(data_dir: Path, config_file: Path | None, destination: Path, *, with_
         with progress("Backing up") as show:
             made = make_backup(data_dir, settings, destination, with_keys=with_keys, show=show)
         if as_json:
-            shown = {name: getattr(made, name) for name in ("blobs", "bytes", "failed", "store_key_ids", "has_keys")}
-            print(json.dumps(shown))
+            print(json.dumps(asdict(made)))
         else:
             print(_sentence(made, data_dir, destination))
         return 1 if made.failed else 0
@@ -77,8 +86,8 @@ def make_backup(
             copy_database(source.index, index)
             with read_copy(index) as read:
                 key_ids = tuple(sorted(identity.hex() for identity in store_keys_in_use(read)))
-            if with_keys:
-                _copy_keys(source, copy, key_ids)
+            all_sealed = _copy_store_keys(source, copy, key_ids, with_keys=with_keys)
+        kms = copy_key_service(source, copy, with_keys=with_keys)
         with (
             read_copy(index) as read,
             closing(open_tree(os.fspath(copy.blobs))) as copied_blobs,
@@ -95,7 +104,17 @@ def make_backup(
     _copy_small(source.data_dir, destination, with_keys=with_keys)
     index.rename(copy.index)
     fsync_directory(os.fspath(copy.s3))
-    return Backup(blobs=done - len(failed), bytes=size, failed=tuple(failed), store_key_ids=key_ids, has_keys=with_keys)
+    return Backup(
+        blobs=done - len(failed),
+        bytes=size,
+        failed=tuple(failed),
+        store_key_ids=key_ids,
+        is_sealed=all_sealed,
+        unseal_slots=kms.slots,
+        key_files=kms.key_files,
+        has_keys=with_keys,
+        lacks=() if kms.key_files else kms.slots,
+    )
 
 
 def _refuse(source: Paths, settings: Settings, destination: Path, *, with_keys: bool) -> None:
@@ -103,17 +122,26 @@ def _refuse(source: Paths, settings: Settings, destination: Path, *, with_keys: 
         raise CommandError(f"{destination} lies inside the store: choose another place, on another disk")
     if destination.exists() and any(destination.iterdir()):
         raise CommandError(f"{destination} is not empty: each backup goes into a directory of its own")
-    if with_keys and settings.store_key_source != "keyfile":
+    if with_keys and settings.store_key_source not in FILE_SOURCES:
         raise CommandError(
             f"--with-keys: the store key comes from {settings.store_key_source!r} and is no file in {source.data_dir}:"
             " keep a copy of it yourself"
         )
 
 
-def _copy_keys(source: Paths, copy: Paths, key_ids: tuple[str, ...]) -> None:
-    for identity in key_ids:
-        name = identity + SUFFIX
-        write_private(copy.keys / name, (source.keys / name).read_bytes())
+def _copy_store_keys(source: Paths, copy: Paths, key_ids: tuple[str, ...], *, with_keys: bool) -> bool:
+    """Whether the key service has sealed all of them: such a file is no secret, and goes along always. Raises CommandError
+    where one is not there.
+    """
+    sealed = [is_sealed(source.keys, bytes.fromhex(identity)) for identity in key_ids]
+    for identity, by_kms in zip(key_ids, sealed, strict=True):
+        if by_kms or with_keys:
+            name = identity + (SEALED_SUFFIX if by_kms else SUFFIX)
+            try:
+                write_private(copy.keys / name, (source.keys / name).read_bytes())
+            except FileNotFoundError:
+                raise CommandError(f"--with-keys: the store key {identity} is not in {source.keys}") from None
+    return all(sealed)
 
 
 def _copy_identities(source: Paths, copy: Paths, *, with_key: bool) -> None:
@@ -140,21 +168,37 @@ def _copy_small(source: Path, destination: Path, *, with_keys: bool) -> None:
 
 
 def _sentence(made: Backup, data_dir: Path, destination: Path) -> str:
-    lines = [f"{made.blobs:,} blobs ({made.bytes:,} bytes), the index and the users are in {destination}."]
-    keys = " and ".join(made.store_key_ids)
-    if made.has_keys:
-        lines.append(
-            f"So are the store key {keys}, the identity key, the root credentials and the CA's key: guard it as you"
-            " guard them."
-        )
-    else:
-        lines.append(
-            f"Without the store key {keys} nothing of it can be read, and without the identity key no user. Keep copies"
-            " of both elsewhere."
-        )
+    rest = "the index, the KMS with its audit log and the users" if made.unseal_slots else "the index and the users"
+    lines = [f"{made.blobs:,} blobs ({made.bytes:,} bytes), {rest} are in {destination}."]
+    lines += _about_keys(made)
     if made.failed:
         lines.append(
             f"{len(made.failed):,} blobs could not be read: `strongroom verify --data-dir {data_dir}` tells whose."
         )
         lines += [f"  {blob_id}" for blob_id in made.failed[:_SHOWN]]
     return "\n".join(lines)
+
+
+def _about_keys(made: Backup) -> list[str]:
+    key = f"the store key {' and '.join(made.store_key_ids)}"
+    slots = ", or ".join(made.unseal_slots)
+    lines = [f"It holds {key}, which nothing opens but this KMS."] if made.is_sealed else []
+    if made.has_keys:
+        own = "" if made.is_sealed else f"{key}, "
+        root = f"the key files of the KMS ({', '.join(made.key_files)}), " if made.key_files else ""
+        lines.append(
+            f"So are {own}{root}the identity key, the root credentials and the CA's key: guard it as you guard them."
+        )
+        if made.lacks:
+            lines.append(f"What opens the KMS is not: {slots}. Keep a copy of that elsewhere.")
+        return lines
+    if made.is_sealed:
+        lines.append("Without the identity key it has no user. Keep a copy of it elsewhere.")
+    else:
+        lines.append(
+            f"Without {key} nothing of it can be read, and without the identity key no user. Keep copies of both"
+            " elsewhere."
+        )
+    if slots:
+        lines.append(f"The KMS opens with any one of its unseal slots: {slots}. Keep a copy of that elsewhere, too.")
+    return lines

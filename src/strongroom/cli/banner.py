@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from strongroom.config import Address
 
 if TYPE_CHECKING:
-    from strongroom.server import Proof
+    from strongroom.server.proof import Proof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

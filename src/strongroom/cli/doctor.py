@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from strongroom import config, server
+from strongroom import config
 from strongroom.cli.doctor_kms import look_at_key_service
 from strongroom.cli.finding import Finding
 from strongroom.config import Settings
@@ -25,6 +25,8 @@ from strongroom.edge import certificates
 from strongroom.identity import root
 from strongroom.identity.files import look_at_identities
 from strongroom.identity.records import IdentityError
+from strongroom.server.paths import Paths, StartError
+from strongroom.server.store import look_at_store
 
 SOUND, PROBLEMS, COULD_NOT_RUN = 0, 1, 2
 
@@ -137,8 +139,8 @@ def _credentials(data_dir: Path) -> Finding:
 
 def _store(data_dir: Path, settings: Settings) -> Finding:
     try:
-        text = server.look_at_store(data_dir, settings)
-    except (server.StartError, OSError) as error:
+        text = look_at_store(data_dir, settings)
+    except (StartError, OSError) as error:
         advice = "Put it right before the next start; docs/operations/backup.md tells how to restore."
         return Finding(check="store", verdict="problem", text=str(error), advice=advice)
     return Finding(check="store", verdict="ok", text=text)
@@ -146,7 +148,7 @@ def _store(data_dir: Path, settings: Settings) -> Finding:
 
 def _users(data_dir: Path) -> Finding:
     """Whether every row of a user opens, and is the one that it should be."""
-    files = server.Paths(data_dir).identity
+    files = Paths(data_dir).identity
     if not files.is_there() and not files.key.exists():
         return Finding(check="users", verdict="ok", text="there are none yet: the first start makes room for them")
     try:

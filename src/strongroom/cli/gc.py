@@ -6,7 +6,7 @@ from pathlib import Path
 
 from strongroom.cli.store_command import on_store, run
 from strongroom.s3.cleanup import Collected, collect
-from strongroom.server import OpenStore
+from strongroom.server.store import OpenStore
 
 
 def gc(data_dir: Path, config_file: Path | None, *, older_than: float, as_json: bool) -> int:

@@ -15,7 +15,7 @@ from strongroom.cli.store_command import CommandError, on_store
 from strongroom.cli.tables import print_table
 from strongroom.config import Settings
 from strongroom.metadata.census import KeyUsage, census
-from strongroom.server import OpenStore
+from strongroom.server.store import OpenStore
 
 
 def create(
@@ -56,9 +56,8 @@ def list_keys(client: Any, _: Settings, *, as_json: bool) -> int:
     table = Table("key", "aliases", "state", "spec", "made", "description")
     for key in sorted(described, key=lambda key: key["CreationDate"]):
         created = key["CreationDate"].strftime("%Y-%m-%d")
-        table.add_row(
-            key["KeyId"], "\n".join(key["Aliases"]), key["KeyState"], key["KeySpec"], created, key["Description"]
-        )
+        description = _shown(key["Description"])
+        table.add_row(key["KeyId"], "\n".join(key["Aliases"]), key["KeyState"], key["KeySpec"], created, description)
     print_table(table)
     return 0
 
@@ -106,7 +105,8 @@ def cancel_deletion(client: Any, _: Settings, *, key: str) -> int:
 
 
 def get_policy(client: Any, _: Settings, *, key: str) -> int:
-    print(client.get_key_policy(KeyId=key_id_of(client, key))["Policy"])
+    text = client.get_key_policy(KeyId=key_id_of(client, key))["Policy"]
+    print("\n".join(_shown(line) for line in text.splitlines()) if sys.stdout.isatty() else text)
     return 0
 
 
@@ -161,7 +161,12 @@ def _tell(told: Mapping[str, Any], as_json: bool, text: str | None = None) -> in
 def _text(value: object) -> str:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%SZ")
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return _shown(", ".join(map(str, value)) if isinstance(value, list) else str(value))
+
+
+def _shown(text: str) -> str:
+    """Text that somebody else has chosen (a key's description): nothing in it steers the terminal."""
+    return text if text.isprintable() else json.dumps(text)[1:-1]
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -7,30 +7,22 @@ every user of the machine can see.
 
 import getpass
 import json
-import os
-import socket
-import struct
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from rich.table import Table
 
+from strongroom.cli.kms_socket import ask, checked, request
 from strongroom.cli.store_command import CommandError, progress, run
 from strongroom.cli.tables import print_table
-
-SOCKET = "kms-admin.sock"
-_SECONDS = 60.0
-_HOST = "localhost"
 
 
 def slot_list(data_dir: Path, *, as_json: bool) -> int:
     def command() -> int:
-        answer = _request(data_dir, "GET", "/slots")
+        answer = request(data_dir, "GET", "/slots")
         if as_json:
             print(json.dumps(answer))
         else:
@@ -62,7 +54,7 @@ def slot_add(
             new["key"] = _text(key_file)
         if kind == "passphrase":
             new["passphrase"] = _new_passphrase(name) if passphrase_file is None else _text(passphrase_file)
-        slot = _request(data_dir, "POST", "/slots", new)
+        slot = request(data_dir, "POST", "/slots", new)
         print(json.dumps(slot) if as_json else f"The slot {name!r} opens the root key from the next start on.")
         if "path" in slot and not as_json:
             print(f"Its key is in {slot['path']}: copy it to a safe place now.")
@@ -73,7 +65,7 @@ def slot_add(
 
 def slot_remove(data_dir: Path, name: str, *, as_json: bool) -> int:
     def command() -> int:
-        answer = _request(data_dir, "DELETE", f"/slots/{quote(name, safe='')}")
+        answer = request(data_dir, "DELETE", f"/slots/{quote(name, safe='')}")
         print(
             json.dumps(answer) if as_json else f"The slot {answer['removed']['name']!r} is removed.\n{answer['note']}"
         )
@@ -87,7 +79,7 @@ def rotate_root(data_dir: Path, *, passphrase_files: Mapping[str, Path], as_json
 
     def command() -> int:
         passphrases = {name: _text(path) for name, path in passphrase_files.items()}
-        found = _request(data_dir, "GET", "/slots")["slots"]
+        found = request(data_dir, "GET", "/slots")["slots"]
         wanted = [slot["name"] for slot in found if slot["kind"] == "passphrase"]
         for name in wanted:
             if name not in passphrases and sys.stdin.isatty():
@@ -110,68 +102,14 @@ def _outcome(version: int) -> str:
     )
 
 
-# --- the socket
-
-
-class _UnixConnection(HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__(_HOST, timeout=_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        # By way of its directory: a socket's address has room for 107 bytes.
-        directory = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self.sock.connect(f"/proc/self/fd/{directory}/{self._path.name}")
-        finally:
-            os.close(directory)
-        _, uid, _ = struct.unpack("3i", self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        if uid not in (os.geteuid(), 0):
-            raise CommandError(f"{self._path} is served by another user (uid {uid}): nothing was sent to it")
-
-
-@contextmanager
-def _answer(data_dir: Path, method: str, path: str, body: object = None) -> Iterator[HTTPResponse]:
-    """Raises CommandError."""
-    where = data_dir / "run" / SOCKET
-    connection = _UnixConnection(where)
-    try:
-        headers = {"content-type": "application/json"}
-        connection.request(method, path, None if body is None else json.dumps(body), headers)
-        yield connection.getresponse()
-    except (FileNotFoundError, ConnectionRefusedError):
-        raise CommandError(f"no key service answers at {where}: start it first") from None
-    except (OSError, HTTPException) as error:
-        raise CommandError(f"the key service at {where} did not answer: {error or type(error).__name__}") from None
-    finally:
-        connection.close()
-
-
-def _request(data_dir: Path, method: str, path: str, body: object = None) -> dict[str, Any]:
-    with _answer(data_dir, method, path, body) as response:
-        return _checked(response.read())
-
-
 def _rotate(data_dir: Path, passphrases: Mapping[str, str], show: Any) -> int:
-    with _answer(data_dir, "POST", "/rotate-root", {"passphrases": passphrases}) as response:
+    with ask(data_dir, "POST", "/rotate-root", {"passphrases": passphrases}) as response:
         for line in response:
-            report = _checked(line)
+            report = checked(line)
             if "rootVersion" in report:
                 return int(report["rootVersion"])
             show(report["done"], report["of"])
     raise CommandError("the key service ended before the rotation did: its next start finishes it")
-
-
-def _checked(body: bytes) -> dict[str, Any]:
-    try:
-        answer: dict[str, Any] = json.loads(body)
-    except ValueError:
-        raise CommandError("the key service's answer is not understood") from None
-    if "error" in answer:
-        raise CommandError(answer["error"])
-    return answer
 
 
 # --- people

@@ -20,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain text: one line an error, paragraphs that reflow
-    help="An S3-compatible object store that encrypts everything it stores, and the KMS that holds the keys.",
+    help="An S3-compatible object store that encrypts everything it stores.",
 )
 
 app.add_typer(user_app, name="user")
@@ -113,8 +113,7 @@ def doctor(
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Check permissions, keys, users, the KMS and its audit log, clock, disk, certificate and settings, and say what to do.
-    Works beside a running server.
+    """Check permissions, keys, clock, disk, certificate and settings, and say what to do. Works beside a running server.
 
     Exit code 0: no problem; 1: problems; 2: there is nothing to check.
     """
@@ -255,7 +254,7 @@ def audit_show(
     data_dir: DataDir,
     key: Annotated[
         str | None,
-        typer.Option(metavar="KEY", help="Only uses of this key: an id, an ARN, or an alias, which is followed."),
+        typer.Option(metavar="KEY", help="Only uses of this key: an id, an ARN, or an alias as it was named."),
     ] = None,
     object: Annotated[
         str | None, typer.Option(metavar="BUCKET/KEY", help="Only for this object, or its bucket's bucket key.")

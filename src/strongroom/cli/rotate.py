@@ -15,7 +15,8 @@ from strongroom.cli.store_command import CommandError, on_store, progress, run
 from strongroom.keys.keyring import primary_store_key
 from strongroom.keys.rotation import Rotation, rotate_bucket_secrets, rotate_store_key, rotation_lock
 from strongroom.keys.store_keys import SUFFIX, is_sealed
-from strongroom.server import OpenStore, Paths
+from strongroom.server.paths import Paths
+from strongroom.server.store import OpenStore
 
 
 def rotate_store(data_dir: Path, config_file: Path | None, *, to: str | None, yes: bool, as_json: bool) -> int:

@@ -10,7 +10,7 @@ from strongroom.config import Settings
 from strongroom.edge import metrics_listener
 from strongroom.edge.certificates import ServerContext
 from strongroom.edge.listener import Endpoint
-from strongroom.server import build
+from strongroom.server.s3 import build
 
 TITLE = "strongroom s3"
 

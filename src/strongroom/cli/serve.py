@@ -17,7 +17,6 @@ from strongroom.cli import supervisor
 from strongroom.cli.banner import Facts, banner
 from strongroom.cli.start import (
     METRICS_DIRECTORY,
-    StartError,
     bound,
     fill_with_zeros,
     locked_kms,
@@ -32,10 +31,11 @@ from strongroom.cli.start import (
 from strongroom.config import Settings
 from strongroom.identity import root
 from strongroom.observe import log
+from strongroom.server.paths import Paths, StartError
 
 if TYPE_CHECKING:
     from strongroom.cli import kms_worker, s3_worker
-    from strongroom.server import Proof
+    from strongroom.server.proof import Proof
 
 
 _SECRETS_OF_THE_KMS = ("STRONGROOM_KMS_ROOT_KEY", "STRONGROOM_KMS_PASSPHRASE")
@@ -139,16 +139,17 @@ def _prepare(data_dir: Path, settings: Settings) -> "Proof | None":
     """Make or open the store, and prove that it encrypts, or None where the disk is too full for a proof. Raises
     StartError.
     """
-    from strongroom import server  # noqa: PLC0415
     from strongroom.observe import metrics  # noqa: PLC0415
+    from strongroom.server.proof import Proof, prove  # noqa: PLC0415
+    from strongroom.server.store import initialise  # noqa: PLC0415
 
     def work() -> bytes:
         metrics.become("prepare")
         log.configure(style=settings.log_format, level="warning")  # the proof's requests are nobody's
         try:
-            server.initialise(data_dir, settings)
-            proof = server.prove(settings, data_dir)
-        except (server.StartError, OSError) as error:
+            initialise(data_dir, settings)
+            proof = prove(settings, data_dir)
+        except (StartError, OSError) as error:
             return json.dumps({"failure": sentence(error)}).encode()
         return json.dumps({"proof": proof and asdict(proof)}).encode()
 
@@ -160,15 +161,14 @@ def _prepare(data_dir: Path, settings: Settings) -> "Proof | None":
     told = json.loads(answer)
     if "failure" in told:
         raise StartError(told["failure"])
-    return server.Proof(**told["proof"]) if told["proof"] else None
+    return Proof(**told["proof"]) if told["proof"] else None
 
 
 def _where_keys_are(data_dir: Path, settings: Settings) -> str:
     """Of the store, of the key service where a file opens it, and of the users."""
-    from strongroom import server  # noqa: PLC0415
     from strongroom.kms.slots import KEY_FILE  # noqa: PLC0415
 
-    paths = server.Paths(data_dir)
+    paths = Paths(data_dir)
     match settings.store_key_source:
         case "keyfile" | "kms":
             store = str(paths.keys)

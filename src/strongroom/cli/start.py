@@ -18,14 +18,11 @@ from strongroom.edge import certificates, listener, unix_socket
 from strongroom.edge.certificates import ServerContext
 from strongroom.identity import root
 from strongroom.observe import log
+from strongroom.server.paths import StartError
 
 METRICS_DIRECTORY = "run/metrics"
 KMS_DIRECTORY = "kms"  # with a lock of its own: two key services never work on one root
 _METRICS_BYTES = {"counter": 256 * 1024, "histogram": 512 * 1024}  # of one file: every operation's figures need less
-
-
-class StartError(Exception):
-    """The server can't start. The text is meant for people."""
 
 
 _REFUSALS = (

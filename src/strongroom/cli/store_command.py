@@ -23,7 +23,8 @@ from strongroom.database.migrations import SchemaTooNew, SchemaTooOld
 from strongroom.identity.records import IdentityError
 from strongroom.keys.rotation import RotationRunning
 from strongroom.keys.store_keys import StoreKeyError
-from strongroom.server import OpenStore, Paths, StartError, open_store
+from strongroom.server.paths import Paths, StartError
+from strongroom.server.store import OpenStore, open_store
 
 
 class CommandError(Exception):

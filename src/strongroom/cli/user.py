@@ -28,7 +28,7 @@ from strongroom.identity.files import open_identity_store
 from strongroom.identity.records import MAX_DOCUMENT, AccessKey, User
 from strongroom.identity.root import Credentials
 from strongroom.identity.users import Users, no_such_policy
-from strongroom.server import Paths
+from strongroom.server.paths import Paths
 
 _PROFILE = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")
 

@@ -12,7 +12,7 @@ from strongroom.cli.store_command import CommandError, on_store, progress, run
 from strongroom.metadata.inventory import total_size
 from strongroom.s3.verification import Checked, Damage, Kind
 from strongroom.s3.verification import verify as findings
-from strongroom.server import OpenStore
+from strongroom.server.store import OpenStore
 
 SOUND, DAMAGED, COULD_NOT_RUN = 0, 1, 2
 _KINDS: tuple[Kind, ...] = (

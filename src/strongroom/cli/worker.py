@@ -19,7 +19,7 @@ from strongroom.database.database import Unavailable
 from strongroom.edge import listener
 from strongroom.edge.certificates import ServerContext
 from strongroom.observe import log, metrics
-from strongroom.server import StartError
+from strongroom.server.paths import StartError
 
 _MAINTENANCE_PAUSE = 10.0  # seconds after a failure of the maintenance
 

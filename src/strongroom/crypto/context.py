@@ -37,5 +37,5 @@ def ctx(label: str, *fields: bytes) -> bytes:
     name = _PREFIX + label.encode("ascii")
     parts = [u8(len(name)), name, u8(len(fields))]
     for field in fields:
-        parts += (u32(len(field)), field)
+        parts += (len(field).to_bytes(4, "big"), field)
     return b"".join(parts)

@@ -12,6 +12,7 @@ Ids are raw bytes: stores, slots and keys 16, materials 32. What does not open i
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from uuid import UUID
 
 from cryptography.hazmat.primitives.hashes import SHA512
@@ -31,6 +32,7 @@ _VERSION_SIZE = 4
 _BLOB_NAMES_SIZE = ID_SIZE + MATERIAL_ID_SIZE
 
 
+@lru_cache(maxsize=1024)
 def raw_key_id(key_id: str) -> bytes:
     """The 16 bytes of a key id, which is a UUID in the one spelling that is ours. Raises ValueError."""
     uuid = UUID(key_id)

@@ -67,8 +67,11 @@ class SqliteDatabase:
     def read_sync(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """`read` for callers without an event loop."""
         self._check_open()
-        with translated():
+        try:  # `translated` only where there is something to translate: requests read a few times each
             return self._reader.execute(sql, params).fetchall()
+        except sqlite3.Error:
+            with translated():
+                raise
 
     async def read(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         return self.read_sync(sql, params)
@@ -78,9 +81,7 @@ class SqliteDatabase:
 
     def version_sync(self) -> int:
         """`version` for callers without an event loop."""
-        self._check_open()
-        with translated():
-            return cast("int", self._reader.execute("PRAGMA data_version").fetchall()[0][0])
+        return cast("int", self.read_sync("PRAGMA data_version")[0][0])
 
     def damage(self) -> list[str]:
         """What is wrong with the file as a database, index entries included (PRAGMA integrity_check). Reads all of it."""

@@ -254,6 +254,8 @@ def _record(exchange: Exchange, seconds: float) -> None:
     observe_request(exchange.operation, exchange.status, seconds, exchange.bytes_in, exchange.bytes_out)
     if exchange.code:
         count_error(exchange.code)
+    if exchange.error is None and not log.is_written(_level(exchange)):
+        return
     fields: dict[str, Any] = {
         "request_id": exchange.ids.request_id,
         "operation": exchange.operation,

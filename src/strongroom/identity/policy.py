@@ -148,7 +148,11 @@ def _selects(selection: Selection | None, text: str, context: Context, *, allows
     """A pattern whose variable has no value matches nothing, and allows nothing by not matching."""
     if selection is None:
         return False
-    globs = [pattern.resolve(context) for pattern in selection.patterns]
-    if any(glob is not None and glob.matches(text) for glob in globs):
-        return not selection.excluding
-    return selection.excluding and not (allows and None in globs)
+    has_no_value = False
+    for pattern in selection.patterns:
+        glob = pattern.resolve(context)
+        if glob is None:
+            has_no_value = True
+        elif glob.matches(text):
+            return not selection.excluding
+    return selection.excluding and not (allows and has_no_value)

@@ -159,6 +159,9 @@ def split_at_colons(pieces: Iterable[Piece], parts: int) -> list[list[Piece]]:
 
 
 def _pieces(text: str, *, variables: bool, wildcards: bool) -> Iterator[Piece]:
+    if variables and text.rfind("${") > text.rfind("}"):
+        # No end is there to be found; looked for from each beginning it would take the square of the text's length.
+        raise MalformedPattern(text)
     literal, position = "", 0
     for mark in (_MARKS if variables else _WILDCARDS).finditer(text):
         piece = _piece(mark, wildcards=wildcards)

@@ -101,10 +101,6 @@ class IdentityStore:
         self._identities[access_key_id] = identity
         return identity
 
-    def policies_of(self, arn: str) -> tuple[Policy, ...]:
-        """Raises UnknownPrincipal."""
-        return self.person(arn).policies
-
     def principal_exists(self, arn: str) -> bool:
         try:
             self.person(arn)

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from strongroom.identity.conditions import global_conditions
-from strongroom.identity.policy import Policy, Request, account_root, evaluate_identity
+from strongroom.identity.policy import Request, account_root, evaluate_identity
 from strongroom.identity.requester import Requester
-from strongroom.identity.store import UnknownPrincipal
+from strongroom.identity.store import Person, UnknownPrincipal
 from strongroom.keys.provider import (
     DataKey,
     EncryptionContext,
@@ -28,11 +28,9 @@ from strongroom.keys.provider import (
 
 
 class People(Protocol):
-    """Of a principal's ARN. Both raise UnknownPrincipal."""
-
-    def policies_of(self, arn: str) -> tuple[Policy, ...]: ...
-
-    def user_id_of(self, arn: str) -> str: ...
+    def person(self, arn: str) -> Person:
+        """Raises UnknownPrincipal."""
+        ...
 
 
 class JudgedKeyService:
@@ -98,24 +96,24 @@ class JudgedKeyService:
         principal = requester.principal
         request = Request(principal=principal, action=action, resource=key_arn, context={})
         try:
-            policies = self._people.policies_of(principal.arn)
-            conditions = self._conditions(action, key_arn, context, requester, asked)
+            person = self._people.person(principal.arn)
         except UnknownPrincipal:
             raise _refusal(request, "because there is no such user") from None
-        decision = evaluate_identity(policies, replace(request, context=conditions))
+        conditions = self._conditions(action, key_arn, context, requester, user_id=person.user_id, asked=asked)
+        decision = evaluate_identity(person.policies, replace(request, context=conditions))
         if decision.denied_by is not None:
             raise _refusal(request, "with an explicit deny in an identity-based policy")
         if decision.allowed_by is None and principal.arn != account_root(principal.account_id):
             raise _refusal(request, f"because no identity-based policy allows the {action} action")
 
     def _conditions(
-        self, action: str, key_arn: str, context: EncryptionContext, requester: Requester, asked: str
+        self, action: str, key_arn: str, context: EncryptionContext, requester: Requester, *, user_id: str, asked: str
     ) -> Mapping[str, tuple[str, ...]]:
         """Neither address nor user agent are among them, as where our own KMS judges (kms/condition_context.py)."""
         found = dict(
             global_conditions(
                 replace(requester, source_ip="", user_agent=""),
-                user_id=self._people.user_id_of(requester.principal.arn),
+                user_id=user_id,
                 now=self._now(),
                 resource_account=key_arn.split(":")[4],
             )

@@ -45,6 +45,10 @@ class StoreKeyError(Exception):
     """A store key is missing or is none; the text is for the person who runs the server and holds nothing of the key."""
 
 
+class StoreKeyUnavailable(StoreKeyError):
+    """The key service that has to open or make it does not answer: another try may succeed."""
+
+
 def store_key_id(key: bytes) -> StoreKeyId:
     """16 bytes that tell keys apart and tell nothing of the key."""
     return fingerprint(key, "store-key")
@@ -174,7 +178,7 @@ def _unsealed(content: bytes, path: Path, open_sealed: OpenSealed | None) -> byt
             material_id=None if material_id is None else bytes.fromhex(material_id),
             ciphertext_blob=base64.b64decode(document["ciphertext_blob"], validate=True),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise StoreKeyError(f"{path} holds no sealed store key: restore it from a backup") from None
     return _asked(partial(open_sealed, sealed), "opened")
 
@@ -183,7 +187,7 @@ def _asked(question: Callable[[], T], what: str) -> T:
     try:
         return question()
     except KeyServiceUnavailable as error:
-        raise StoreKeyError(
+        raise StoreKeyUnavailable(
             f"the store key can't be {what}, because the key service does not answer: {error}"
         ) from error
     except (KeyServiceRefusal, KeyServiceMisbehaved) as error:

@@ -1,4 +1,5 @@
-"""What an administrator does to a running key service beside the AWS API: unseal slots, and rotation of the root key.
+"""What an administrator does to a running key service beside the AWS API: unseal slots, rotation of the root key, and a
+copy of its database.
 
 Plain functions, JSON in and out, for kms/admin_asgi.py and for whoever else can reach the Unix socket. Each call becomes
 one event in the audit log, refused ones included; what succeeds is committed together with its event. No answer and no
@@ -7,6 +8,7 @@ event holds a key or a passphrase.
 
 import asyncio
 import base64
+import os
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -19,8 +21,10 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from strongroom.crypto.secret_key import SecretKey
+from strongroom.database.database import Unavailable
 from strongroom.database.private_file import write_private
 from strongroom.kms import slots
+from strongroom.kms.audit_head import AuditHead
 from strongroom.kms.commits import Event
 from strongroom.kms.slots import Credential, Environment, Given, KeyFile, Kind, Passphrase, Slot, SlotError, Source
 from strongroom.kms.state import Change
@@ -29,6 +33,7 @@ from strongroom.kms.store import KmsStore
 Json = dict[str, Any]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_COPY = "kms.db.copy"
 OLD_COPIES = (
     "Copies of kms.db made before can still be opened with the removed slot's key, and what they hold is still in force:"
     " run `strongroom kms rotate-root`, which gives the key service another root key."
@@ -127,6 +132,35 @@ async def rotate_root(admin: Admin, passphrases: Mapping[str, str], progress: Ca
         )
     await _record(admin, "RotateRootCompleted", {"rootVersion": version})
     return {"rootVersion": version}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """`descriptor`: of a file that has no name any more, to be closed by whoever gets this. `head`: the end of the audit
+    log as this copy knows it.
+    """
+
+    descriptor: int
+    head: AuditHead | None
+
+
+async def back_up(admin: Admin) -> Copy:
+    """kms.db as of one moment, sealed as it is. Not beside a rotation. Raises Unavailable, IntegrityError."""
+    await _record(admin, "BackUpKeyStore", {})
+    path = admin.store.directory / _COPY
+    try:
+        _remove(path)  # what is left of a process that was killed
+        head = await admin.store.copy_to(path)
+        return Copy(descriptor=os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), head=head)
+    except OSError as error:
+        raise Unavailable(f"the key service can't write a copy of kms.db: {error.strerror}") from error
+    finally:
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    for left in path.parent.glob(f"{path.name}*"):  # SQLite's own files beside it, too
+        left.unlink(missing_ok=True)
 
 
 # --- events

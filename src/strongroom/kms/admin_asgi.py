@@ -1,14 +1,16 @@
 """kms/admin.py over HTTP, for a Unix socket that only the key service's own user can reach (DIR/run, 0700; the socket,
 0600): who may connect may also read kms.db, so nobody is asked for more.
 
-    GET /slots    POST /slots    DELETE /slots/NAME    POST /rotate-root
+    GET /slots    POST /slots    DELETE /slots/NAME    POST /rotate-root    POST /backup
 
-Bodies are JSON. A rotation answers with a line of JSON for each report of its progress, the last one being its outcome;
+Bodies are JSON, but for a backup's, which is a copy of kms.db; its headers name the record of the audit log that the
+copy knows as the last one. A rotation answers with a line of JSON for each report of its progress, the last one being its outcome;
 it goes on when its client is gone. One change at a time, so that passphrases can't be tried in parallel.
 """
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -18,7 +20,7 @@ from msgspec import Struct
 
 from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Unavailable
-from strongroom.kms.admin import Admin, NewSlot, add_slot, list_slots, remove_slot, rotate_root
+from strongroom.kms.admin import Admin, Copy, NewSlot, add_slot, back_up, list_slots, remove_slot, rotate_root
 from strongroom.kms.slots import SlotError
 from strongroom.observe import log
 
@@ -28,6 +30,8 @@ Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None
 T = TypeVar("T")
 
 _LONGEST_BODY = 64 << 10
+_BLOCK = 1 << 18
+AUDIT_SEQUENCE, AUDIT_HASH = "x-audit-sequence", "x-audit-hash"
 
 
 class RotateRoot(Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,6 +72,10 @@ def application(admin: Admin) -> Application:
                 case "POST", ["rotate-root"]:
                     wanted = _decoded(await _body(receive), RotateRoot)
                     await _rotate(admin, wanted, send, one_at_a_time, running)
+                case "POST", ["backup"]:
+                    async with one_at_a_time:
+                        copy = await back_up(admin)
+                    await _send_copy(send, copy)
                 case _:
                     await _send_json(send, 404, {"error": "there is no such operation"})
         except _Refused as error:
@@ -111,6 +119,22 @@ async def _rotate(
     while (report := await reports.get()) is not None:
         await send({"type": "http.response.body", "body": json.dumps(report).encode() + b"\n", "more_body": True})
     await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_copy(send: Send, copy: Copy) -> None:
+    try:
+        size = os.fstat(copy.descriptor).st_size
+        headers = [(b"content-type", b"application/vnd.sqlite3"), (b"content-length", str(size).encode())]
+        if copy.head is not None:
+            headers.append((AUDIT_SEQUENCE.encode(), str(copy.head.sequence).encode()))
+            headers.append((AUDIT_HASH.encode(), copy.head.hash.hex().encode()))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for offset in range(0, size, _BLOCK):
+            block = await asyncio.to_thread(os.pread, copy.descriptor, _BLOCK, offset)
+            await send({"type": "http.response.body", "body": block, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        os.close(copy.descriptor)
 
 
 async def _body(receive: Receive) -> bytes:

@@ -5,13 +5,16 @@ page of revisions covers. An older copy of it is told by the events that it clai
 by the log.
 """
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
-from strongroom.database.database import Connection
-from strongroom.kms.commits import Statement, execute, head_place
+from strongroom.crypto.errors import IntegrityError
+from strongroom.database.database import Connection, Row, Value
+from strongroom.kms.commits import Statement, checked, execute, head_place
+from strongroom.kms.root import OpenRoot
 
 if TYPE_CHECKING:
     from strongroom.kms.opening import Opened
@@ -47,3 +50,13 @@ async def keep_audit(held: "Opened", audit: AuditState) -> None:
         tx.execute("DELETE FROM events WHERE number <= ?", (audit.events_through,))
 
     await held.database.transact(write)
+
+
+def audit_head_in(root: OpenRoot, read: Callable[[str, Sequence[Value]], list[Row]]) -> AuditHead | None:
+    """What a copy of the database knows, by `read`. Raises IntegrityError."""
+    rows = read("SELECT revision, root_version, sealed FROM heads WHERE name = 'audit'", ())
+    if len(rows) != 1:
+        raise IntegrityError("the head of the audit is missing")
+    revision, root_version, sealed = checked(rows[0], (int, int, bytes))
+    plaintext = root.open_record(sealed, head_place("audit", revision, root_version))
+    return msgspec.msgpack.decode(plaintext, type=AuditState).head

@@ -7,7 +7,7 @@ of AWS's page on KMS condition keys; a parameter left out counts with its defaul
 decides nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -93,23 +93,50 @@ def policy_request(
     """`resource`: `key`'s ARN where it is None, or `*` where there is no key. The others: see `condition_context`."""
     if resource is None:
         resource = "*" if key is None else kms.key_arn(key.key_id)
-    context = condition_context(
-        call,
-        kms,
-        key,
-        action=action,
-        encryption_context=encryption_context,
-        request_alias=request_alias,
-        on_same_key=on_same_key,
-        user_id=user_id,
-    )
+
+    def make_context() -> Context:
+        return condition_context(
+            call,
+            kms,
+            key,
+            action=action,
+            encryption_context=encryption_context,
+            request_alias=request_alias,
+            on_same_key=on_same_key,
+            user_id=user_id,
+        )
+
     return Request(
         principal=call.caller.requester.principal,
         action=action,
         resource=resource,
-        context=context,
+        context=_MadeWhenAsked(make_context),
         service=SERVICE if call.caller.is_service else None,
     )
+
+
+class _MadeWhenAsked(Mapping[str, tuple[str, ...]]):
+    """A condition context that is made when the first condition or variable asks for it: most policies have none."""
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[], Context]) -> None:
+        self._make = make
+        self._made: Context | None = None
+
+    def _context(self) -> Context:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def __getitem__(self, key: str) -> tuple[str, ...]:
+        return self._context()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._context())
+
+    def __len__(self) -> int:
+        return len(self._context())
 
 
 def condition_context(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from strongroom.aws.kms_errors import KmsError
+from strongroom.crypto.kms_sealing import raw_key_id
 from strongroom.kms import (
     aliases,
     asymmetric,
@@ -111,7 +112,7 @@ def _sealing_key(call: KmsCall, kms: Kms, member: str, algorithm: str) -> tuple[
             raise KmsError("AccessDeniedException", UNKNOWN_KEY_OF_CIPHERTEXT)
         return key, None, UNKNOWN_KEY_OF_CIPHERTEXT
     named = resolve(kms, given, aliases=True)
-    if named.key.spec != SYMMETRIC or _named_by(blob) != named.key.key_id:
+    if named.key.spec != SYMMETRIC or parse_blob(blob).key_id != raw_key_id(named.key.key_id):
         raise KmsError(
             "IncorrectKeyException",
             "The key ID in the request does not identify a CMK that can perform this operation.",

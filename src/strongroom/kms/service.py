@@ -40,7 +40,7 @@ from strongroom.observe.metrics import count_integrity_error
 SERVICE_OPERATIONS = frozenset({"Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncrypt"})
 _MAKES_MANAGED_KEYS = SERVICE_OPERATIONS | {"GenerateDataKeyWithoutPlaintext"}
 _OBJECT = "aws:s3:arn"
-MOST_OF_A_CONTEXT = 8192  # bytes of names and values together
+MOST_OF_A_CONTEXT, MOST_PAIRS = 8192, 100  # bytes of names and values together
 _CONTEXTS = ("EncryptionContext", "SourceEncryptionContext", "DestinationEncryptionContext")
 _TICK = 30.0  # seconds between two looks at what is due
 
@@ -386,6 +386,8 @@ def _check_contexts(input: Mapping[str, Any]) -> None:
     """
     for member in _CONTEXTS:
         pairs = input.get(member) or {}
+        if len(pairs) > MOST_PAIRS:
+            raise KmsError("ValidationException", f"The encryption context has more than {MOST_PAIRS} pairs.")
         if sum(len(text.encode()) for pair in pairs.items() for text in pair) > MOST_OF_A_CONTEXT:
             raise KmsError("ValidationException", f"The encryption context is longer than {MOST_OF_A_CONTEXT} bytes.")
 

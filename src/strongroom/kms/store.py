@@ -17,9 +17,10 @@ import msgspec
 from strongroom.crypto.errors import IntegrityError
 from strongroom.crypto.kms_sealing import material_root_version, raw_key_id
 from strongroom.database.database import Connection, Unavailable
-from strongroom.database.sqlite import RESERVE_BYTES
+from strongroom.database.sqlite import RESERVE_BYTES, read_copy
+from strongroom.database.sqlite import backup as copy_database
 from strongroom.kms import root_rotation
-from strongroom.kms.audit_head import AuditHead, AuditState, keep_audit
+from strongroom.kms.audit_head import AuditHead, AuditState, audit_head_in, keep_audit
 from strongroom.kms.commits import (
     SELECT_RECORDS,
     Commit,
@@ -31,7 +32,7 @@ from strongroom.kms.commits import (
     prepare,
     sealed_record,
 )
-from strongroom.kms.creation import AUDIT_SECRET, First
+from strongroom.kms.creation import AUDIT_SECRET, DATABASE_FILE, First
 from strongroom.kms.opening import Opened, opened, read_record, told_as_damage
 from strongroom.kms.records import Alias, Grant, Key, LastUsage, Material, Record, identity_of
 from strongroom.kms.revisions import Name, shown
@@ -260,6 +261,14 @@ class KmsStore:
         """
         async with self.writing:
             return await _to_the_end(root_rotation.rotate(self._held, given, events, apply, progress))
+
+    async def copy_to(self, destination: Path) -> AuditHead | None:
+        """Copy the database as of one moment to a new file; the end of the audit log as the copy knows it. No rotation of
+        the root may end meanwhile. Raises FileExistsError, OSError, Unavailable, IntegrityError.
+        """
+        await asyncio.to_thread(copy_database, self.directory / DATABASE_FILE, destination)
+        with told_as_damage(), read_copy(destination) as read:
+            return audit_head_in(self.root, read)
 
     async def close(self) -> None:
         held = self._held

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import queue
+import re
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from typing import Literal, TextIO, TypedDict, Unpack
 NAME = "strongroom"
 _ROOM = 10_000  # lines
 _FLUSH_SECONDS = 1.0
+_MOST_AT_ONCE = 256  # lines in one write
 
 
 class Fields(TypedDict, total=False):
@@ -51,8 +53,14 @@ class Fields(TypedDict, total=False):
 
 
 _ALLOWED = tuple(Fields.__annotations__)
+_PLAIN = re.compile(r"[!#-<>-~]+")  # printable ASCII but space, quote and equals sign
 _ATTRIBUTE = "strongroom_fields"
 _logger = logging.getLogger(NAME)
+
+
+def is_written(level: int) -> bool:
+    """Whether a line of this level goes anywhere: for who would have to put its fields together."""
+    return _logger.isEnabledFor(level)
 
 
 def write(level: int, message: str, *, error: BaseException | None = None, **fields: Unpack[Fields]) -> None:
@@ -127,9 +135,7 @@ def _plain(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6f}"
     text = str(value)
-    return (
-        text if text and text.isascii() and text.isprintable() and not set(text) & {" ", '"', "="} else json.dumps(text)
-    )
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
 class _BackgroundHandler(logging.Handler):
@@ -138,7 +144,7 @@ class _BackgroundHandler(logging.Handler):
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream = stream
-        self._lines: queue.Queue[str | None] = queue.Queue(_ROOM)
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._dropped = 0
         self._thread: threading.Thread | None = None
 
@@ -146,32 +152,50 @@ class _BackgroundHandler(logging.Handler):
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="log", daemon=True)
             self._thread.start()
-        try:
-            self._lines.put_nowait(self.format(record))
-        except queue.Full:
+        if self._lines.qsize() < _ROOM:
+            self._lines.put(self.format(record))
+        else:
             self._dropped += 1
 
     def close(self) -> None:
         """Write what waits, but wait for no reader longer than a moment."""
         if self._thread is not None:
-            try:
-                self._lines.put_nowait(None)
-            except queue.Full:
+            if self._lines.qsize() >= _ROOM:
                 return
+            self._lines.put(None)
             self._thread.join(_FLUSH_SECONDS)
             self._thread = None
         super().close()
 
     def _run(self) -> None:
         descriptor = self._stream.fileno()
-        while (line := self._lines.get()) is not None:
+        ended = False
+        while not ended:
+            lines, ended = self._waiting()
+            count = len(lines)
             if dropped := self._dropped:
                 self._dropped -= dropped
-                line = f"{line}\n({dropped} lines were dropped: nobody read them)"
+                lines.append(f"({dropped} lines were dropped: nobody read them)")
             try:
-                _write_all(descriptor, f"{line}\n".encode("utf-8", "backslashreplace"))
+                _write_all(descriptor, "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
             except OSError:  # the terminal or the pipe is gone; the server is not
-                self._dropped += 1
+                self._dropped += count
+
+    def _waiting(self) -> tuple[list[str], bool]:
+        """What has queued up, at least one line, and whether nothing will come any more. Every write gives the
+        interpreter away to the requests and has to get it back, so one a line would be slower than they are.
+        """
+        line = self._lines.get()
+        lines: list[str] = []
+        while line is not None:
+            lines.append(line)
+            if len(lines) == _MOST_AT_ONCE:
+                return lines, False
+            try:
+                line = self._lines.get_nowait()
+            except queue.Empty:
+                return lines, False
+        return lines, True
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -8,6 +8,7 @@ a client sent.
 """
 
 import os
+from functools import lru_cache
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
@@ -76,14 +77,26 @@ def become(process: str) -> None:
     _process = process
 
 
+@lru_cache(maxsize=1024)
+def _figures_of(operation: str, status: int) -> tuple[Counter, Histogram, Counter, Counter]:
+    """Looked up once: prometheus_client's own look-up checks all labels anew, under a lock."""
+    return (
+        _requests.labels(operation, status),
+        _seconds.labels(operation),
+        _bytes_in.labels(operation),
+        _bytes_out.labels(operation),
+    )
+
+
 def observe_request(operation: str, status: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
     """One answered request. `operation`: a name of the model, or one of a few fixed words. Bytes of the bodies as on the wire."""
-    _requests.labels(operation, status).inc()
-    _seconds.labels(operation).observe(seconds)
+    requests, durations, received, sent = _figures_of(operation, status)
+    requests.inc()
+    durations.observe(seconds)
     if bytes_in:
-        _bytes_in.labels(operation).inc(bytes_in)
+        received.inc(bytes_in)
     if bytes_out:
-        _bytes_out.labels(operation).inc(bytes_out)
+        sent.inc(bytes_out)
 
 
 def count_error(code: str) -> None:

@@ -8,7 +8,7 @@ from strongroom.blobs.store import StorageUnavailable
 from strongroom.crypto.errors import IntegrityError
 from strongroom.identity.call import Answer, AuthorizedCall, Handler, Permission, Rules, Sought
 from strongroom.identity.policy import Context
-from strongroom.keys.store_keys import StoreKeyError
+from strongroom.keys.store_keys import StoreKeyError, StoreKeyUnavailable
 from strongroom.metadata.uploads import get_upload
 from strongroom.s3.bucket_encryption import delete_bucket_encryption, get_bucket_encryption, put_bucket_encryption
 from strongroom.s3.buckets import (
@@ -159,6 +159,8 @@ async def _answer(operation: Operation, storage: Storage, call: AuthorizedCall) 
         raise
     except StorageUnavailable as error:
         raise S3Error("ServiceUnavailable") from error
+    except StoreKeyUnavailable as error:
+        raise S3Error("ServiceUnavailable", headers={"Retry-After": "1"}) from error
     except StoreKeyError as error:
         raise S3Error("InternalError") from error
     except KEY_SERVICE_ERRORS as error:

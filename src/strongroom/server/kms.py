@@ -48,7 +48,7 @@ from strongroom.kms.slots import SlotError
 from strongroom.kms.state import State
 from strongroom.kms.store import KmsStore, can_be_disabled
 from strongroom.observe import log as server_log
-from strongroom.server import open_identities
+from strongroom.server.identities import open_identities
 from strongroom.server.paths import Paths, StartError
 
 _THREADS = 2  # for RSA keys

@@ -10,21 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from strongroom.server.paths import StartError
+
 
 @dataclass(frozen=True)
 class Proof:
     object_bytes: int
     stored_bytes: int
     seconds: float
-
-
-@dataclass(frozen=True)
-class Paths:
-    keys: Path
-
-
-class StartError(Exception):
-    pass
 
 
 class Application:
@@ -85,8 +78,9 @@ class KmsApplication:
     close: Any
 
 
-async def build_kms(settings, data_dir: Path) -> KmsApplication:
+async def build_kms(settings, data_dir: Path, *, ask_passphrase) -> KmsApplication:
     """A key service that knows GenerateRandom. It waits for the file `kms-go` where there is `kms-wait`."""
+    del ask_passphrase
     from strongroom.aws.kms_errors import KmsError
     from strongroom.aws.kms_model import load_kms_model
     from strongroom.edge.asgi import application
@@ -140,6 +134,7 @@ async def build_kms(settings, data_dir: Path) -> KmsApplication:
 
 async def build(settings, data_dir: Path) -> Application:
     if (data_dir / "refuse-build").exists():
+        (data_dir / f"refused.{os.getpid()}").touch()
         raise StartError("the store is not as it was")
     return Application(data_dir)
 
@@ -156,19 +151,16 @@ def prove(settings, data_dir: Path) -> Proof:
 
 
 if __name__ == "__main__":
-    stub = types.ModuleType("strongroom.server")
-    stub.__dict__.update(
-        Application=Application,
-        Paths=Paths,
-        Proof=Proof,
-        StartError=StartError,
-        KmsApplication=KmsApplication,
-        build=build,
-        build_kms=build_kms,
-        initialise=initialise,
-        prove=prove,
-    )
-    sys.modules["strongroom.server"] = stub
+    stubs: dict[str, dict[str, Any]] = {
+        "kms": {"build_kms": build_kms},
+        "proof": {"Proof": Proof, "prove": prove},
+        "s3": {"build": build},
+        "store": {"initialise": initialise},
+    }
+    for name, content in stubs.items():
+        module = types.ModuleType(f"strongroom.server.{name}")
+        module.__dict__.update(content)
+        sys.modules[module.__name__] = module
     from strongroom.cli.main import main
 
     main()

@@ -9,7 +9,7 @@ import pytest
 
 from strongroom.cli.banner import Facts, banner, client_lines
 from strongroom.config import Address
-from strongroom.server import Proof
+from strongroom.server.proof import Proof
 
 FACTS = Facts(
     version="1.2.3",

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from strongroom import config, server
+from strongroom import config
 from strongroom.audit.checkpoint import Signer
 from strongroom.cli.doctor import doctor, examine
 from strongroom.cli.finding import Finding
 from strongroom.edge import certificates, unix_socket
 from strongroom.identity.root import load_root
+from strongroom.server.paths import Paths
+from strongroom.server.store import initialise
 from tests.key_service import serving
 from tests.people import with_users
 
@@ -43,17 +45,17 @@ def test_a_sound_store_has_no_problem_and_nothing_is_changed(data_dir, capsys) -
 
 
 def test_a_store_whose_key_is_there_is_sound_and_nothing_is_changed(data_dir, capsys) -> None:
-    server.initialise(data_dir, config.load(data_dir, environ={}))
+    initialise(data_dir, config.load(data_dir, environ={}))
     before = {path: (path.lstat().st_mtime_ns, path.lstat().st_size) for path in (data_dir / "s3").rglob("*")}
     assert doctor(data_dir, None, as_json=False) == 0
-    (key,) = server.Paths(data_dir).keys.iterdir()
+    (key,) = Paths(data_dir).keys.iterdir()
     assert f" store        its store key {key.stem} is in {key.parent}\n" in capsys.readouterr().out
     assert {path: (path.lstat().st_mtime_ns, path.lstat().st_size) for path in (data_dir / "s3").rglob("*")} == before
 
 
 def test_users_that_can_not_be_read_are_found(data_dir) -> None:
-    server.initialise(data_dir, config.load(data_dir, environ={}))
-    files = server.Paths(data_dir).identity
+    initialise(data_dir, config.load(data_dir, environ={}))
+    files = Paths(data_dir).identity
     assert [each.text for each in examine(data_dir) if each.check == "users"] == ["0 users with 0 access keys"]
     with_users(data_dir, lambda users: users.create("alice"))
     with closing(sqlite3.connect(files.database)) as connection:
@@ -69,8 +71,8 @@ def test_users_that_can_not_be_read_are_found(data_dir) -> None:
 
 
 def test_a_store_that_would_not_start_is_found(data_dir) -> None:
-    server.initialise(data_dir, config.load(data_dir, environ={}))
-    paths = server.Paths(data_dir)
+    initialise(data_dir, config.load(data_dir, environ={}))
+    paths = Paths(data_dir)
     (key,) = paths.keys.iterdir()
     key.rename(data_dir / "key")
     (found,) = problems(data_dir, "store")

@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 
 from strongroom.cli import kms_admin
+from strongroom.cli.kms_socket import SOCKET
 from strongroom.kms import slots
 from strongroom.kms.admin_asgi import application
 from tests.unit.kms.kms_stores import PHRASE, QUICK, open_store
@@ -33,7 +34,7 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         listener = socket.socket(socket.AF_UNIX)
         with monkeypatch.context() as patched:
             patched.chdir(directory / "run")
-            listener.bind(kms_admin.SOCKET)
+            listener.bind(SOCKET)
         listener.listen()
         service = Running(store, State(await store.load()), {})
         server = uvicorn.Server(uvicorn.Config(application(service.admin()), lifespan="off", log_config=None))

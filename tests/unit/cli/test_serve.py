@@ -361,6 +361,18 @@ def test_a_store_that_cannot_be_opened_ends_the_start(data_dir, name, why) -> No
     assert why in refused(data_dir)
 
 
+def test_a_worker_that_cannot_start_again_is_tried_again(data_dir) -> None:
+    """What it needs, the key service above all, may be on its way up itself."""
+    with server(data_dir, "--workers", "1") as running:
+        (data_dir / "refuse-build").touch()
+        os.kill(running.workers().pop(), signal.SIGKILL)
+        until(lambda: len(list(data_dir.glob("refused.*"))) > 1)
+        (data_dir / "refuse-build").unlink()
+        assert int(running.get()) in running.workers()
+        running.signal(signal.SIGTERM)
+        assert running.wait() == 0
+
+
 def test_a_bad_certificate_of_the_operator_ends_the_start(data_dir, tmp_path) -> None:
     (tmp_path / "c.pem").write_text("garbage")
     (tmp_path / "k.pem").write_text("garbage")

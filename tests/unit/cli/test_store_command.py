@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from strongroom import config, server
-from strongroom.server import Paths
+from strongroom import config
+from strongroom.server.paths import Paths
+from strongroom.server.store import initialise
 
 PROGRAM = Path(sys.executable).with_name("strongroom")
 COMMANDS = ("verify", "gc", "backup", "rotate-store-key --yes", "rotate-bucket-secrets")
@@ -30,7 +31,7 @@ def refused(command: str, data_dir: Path) -> str:
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     directory = tmp_path / "data"
-    server.initialise(directory, config.load(directory, environ={}))
+    initialise(directory, config.load(directory, environ={}))
     return directory
 
 

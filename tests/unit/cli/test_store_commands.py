@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.server import Paths
-from tests.harness import running
+from strongroom.server.paths import Paths
+from tests.harness import Server, running
 from tests.stored import PLAIN, copied, make_store
 
 PROGRAM = Path(sys.executable).with_name("strongroom")
@@ -159,24 +159,27 @@ def test_rotation_of_one_buckets_secret(data_dir) -> None:
 
 def test_a_backup_without_keys_names_the_key_and_serves_once_it_is_there(data_dir, tmp_path) -> None:
     copy = tmp_path / "copy" / "data"
-    (data_dir / "strongroom.toml").write_text('account_id = "123456789012"')
+    (data_dir / "strongroom.toml").write_text("deletion_grace = 7")
     done = run("backup", "--data-dir", data_dir, copy)
     assert done.returncode == 0
     (key,) = Paths(data_dir).keys.iterdir()
     assert f"Without the store key {key.stem} nothing of it can be read" in done.stdout
     assert "without the identity key no user" in done.stdout
-    assert sorted(path.name for path in copy.iterdir()) == ["identity", "s3", "strongroom.toml"]
+    assert sorted(path.name for path in copy.iterdir()) == ["audit", "identity", "kms", "s3", "strongroom.toml"]
+    assert [path.name for path in Paths(copy).kms.iterdir()] == ["kms.db"]
     assert [path.name for path in Paths(copy).identity.directory.iterdir()] == ["identity.db"]
     assert list(Paths(copy).keys.iterdir()) == []
     assert sorted(path.name for path in Paths(copy).s3.iterdir()) == ["blobs", "index.db", "keys"]
-    refused = run("serve", "--data-dir", copy, "--listen", "127.0.0.1:0", "--listen-tls", "off", "--kms-listen", "off")
-    assert refused.returncode == 1
-    assert f"its store key is {key.stem}" in refused.stderr
-    shutil.copy2(key, Paths(copy).keys)
-    refused = run("serve", "--data-dir", copy, "--listen", "127.0.0.1:0", "--listen-tls", "off")
-    assert refused.returncode == 1
-    assert "identity.key is missing" in refused.stderr
-    shutil.copy2(Paths(data_dir).identity.key, Paths(copy).identity.key)
+    serve = ("serve", "--data-dir", copy, "--listen", "127.0.0.1:0", "--listen-tls", "off", "--kms-listen", "off")
+    for original, lacks in (
+        (Paths(data_dir).identity.key, "identity.key is missing"),
+        (Paths(data_dir).kms / "root.key", "strongroom: The key service in"),
+        (key, f"its store key is {key.stem}"),
+    ):
+        refused = run(*serve)
+        assert refused.returncode == 1
+        assert lacks in refused.stderr
+        shutil.copy2(original, copy / original.relative_to(data_dir))
     with running(tmp_path / "copy") as server:
         assert len(server.s3().list_objects_v2(Bucket=PLAIN)["Contents"]) == 6
     assert run("verify", "--data-dir", copy).returncode == 0
@@ -198,6 +201,64 @@ def test_a_backup_with_keys_has_all_that_a_server_is(data_dir, tmp_path) -> None
         assert (copy / name).stat().st_mode & 0o777 == 0o600
     assert copy.stat().st_mode & 0o777 == 0o700
     assert run("verify", "--data-dir", copy).returncode == 0
+
+
+def test_a_backup_opens_what_the_kms_seals(tmp_path) -> None:
+    """Made beside a running server, in the middle of its life: keys change before and after."""
+    with running(tmp_path) as server:
+        s3 = server.s3()
+        s3.create_bucket(Bucket="sealed")
+        key_id = made_key(server)
+        s3.put_object(Bucket="sealed", Key="k", Body=b"body", ServerSideEncryption="aws:kms", SSEKMSKeyId=key_id)
+        copies = [tmp_path / "with" / "data", tmp_path / "without" / "data"]
+        done = run("backup", "--data-dir", server.data_dir, copies[0], "--with-keys")
+        assert "the KMS with its audit log and the users are in" in done.stdout
+        assert "the key files of the KMS (kms/root.key), the identity key" in done.stdout
+        done = run("backup", "--data-dir", server.data_dir, copies[1])
+        assert "opens with any one of its unseal slots: slot 'default' (key file root.key)" in done.stdout
+        told = json.loads(run("backup", "--data-dir", server.data_dir, tmp_path / "third", "--json").stdout)
+        assert (told["unseal_slots"], told["lacks"]) == (["slot 'default' (key file root.key)"], [])
+        made_key(server)
+    root_key = server.data_dir / "kms" / "root.key"
+    assert (copies[0] / "kms" / "root.key").read_bytes() == root_key.read_bytes()
+    assert not (copies[1] / "kms" / "root.key").exists()
+    for name in (
+        "kms/root.key",
+        "identity/identity.key",
+        *(f"s3/keys/{p.name}" for p in Paths(server.data_dir).keys.iterdir()),
+    ):
+        shutil.copy2(server.data_dir / name, copies[1] / name)
+    for copy in copies:
+        assert run("verify", "--data-dir", copy).returncode == 0
+        with running(copy.parent) as restored:
+            assert restored.s3().get_object(Bucket="sealed", Key="k")["Body"].read() == b"body"
+        assert "Sound." in run("audit", "verify", "--data-dir", copy).stdout
+
+
+def made_key(server: Server) -> str:
+    done = run(
+        "key",
+        "create",
+        "--data-dir",
+        server.data_dir,
+        "--endpoint-url",
+        f"http://127.0.0.1:{server.kms_port}",
+        "--json",
+    )
+    key_id: str = json.loads(done.stdout)["KeyId"]
+    return key_id
+
+
+def test_a_store_key_in_the_kms_is_backed_up_as_it_is(tmp_path) -> None:
+    with running(tmp_path, environment={"STRONGROOM_STORE_KEY_SOURCE": "kms"}) as server:
+        server.s3().create_bucket(Bucket="b")
+        server.s3().put_object(Bucket="b", Key="k", Body=b"body")
+        copy = tmp_path / "copy" / "data"
+        source = {"STRONGROOM_STORE_KEY_SOURCE": "kms"}
+        assert run("backup", "--data-dir", server.data_dir, copy, "--with-keys", environment=source).returncode == 0
+    assert [path.suffix for path in Paths(copy).keys.iterdir()] == [".kms"]
+    with running(copy.parent, environment={"STRONGROOM_STORE_KEY_SOURCE": "kms"}) as restored:
+        assert restored.s3().get_object(Bucket="b", Key="k")["Body"].read() == b"body"
 
 
 @pytest.mark.parametrize("where", ["itself", "inside", "not empty", "a file"])

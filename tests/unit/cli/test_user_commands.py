@@ -12,7 +12,8 @@ from typer.testing import CliRunner, Result
 
 from strongroom import config
 from strongroom.cli.main import app
-from strongroom.server import Paths, initialise
+from strongroom.server.paths import Paths
+from strongroom.server.store import initialise
 from tests.people import ACCOUNT, allow, policy
 
 Run = Callable[..., Result]

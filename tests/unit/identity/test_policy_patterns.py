@@ -147,6 +147,16 @@ def test_no_pattern_makes_matching_slow(pattern, text):
     assert time.process_time() - before < 2
 
 
+@pytest.mark.parametrize(
+    "text", ["${" * 15_000, "${" * 15_000 + "}", "${a}" * 7_000 + "${" * 5_000, "${a" + " " * 30_000 + "b,}"]
+)
+def test_no_text_is_slow_to_read(text):
+    before = time.process_time()
+    with pytest.raises(MalformedPattern):
+        parse_pattern(text, variables=True)
+    assert time.process_time() - before < 1
+
+
 def test_a_policy_full_of_patterns_is_not_slow_either():
     """Somebody who may put a key policy, and then sends a long encryption context, must not stop the service."""
     globs = [parse_pattern(f"*a{number}*b?c*d", variables=True).resolve({}) for number in range(600)]

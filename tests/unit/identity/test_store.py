@@ -19,7 +19,7 @@ def test_the_root_user_is_found_by_the_same_function(with_stores) -> None:
         assert (found.principal, found.credentials, found.is_root) == (ROOT.principal, ROOT.credentials, True)
         assert found.user_id == ACCOUNT
         assert view.store.principal_exists(ROOT.principal.arn)
-        assert view.store.policies_of(ROOT.principal.arn) == ()
+        assert view.store.person(ROOT.principal.arn).policies == ()
 
     with_stores(work)
 
@@ -33,7 +33,7 @@ def test_a_user_is_found_with_secret_and_policies(with_stores) -> None:
         assert (found.credentials, found.principal.arn, found.principal.account_id) == (made, ALICE, ACCOUNT)
         assert (found.user_id, found.is_root, len(found.policies)) == (user.user_id, False, 1)
         assert view.store.find(made.access_key_id) is found  # remembered
-        assert view.store.policies_of(ALICE) == found.policies
+        assert view.store.person(ALICE).policies == found.policies
         assert view.store.person(ALICE).user_id == user.user_id
         assert made.secret_access_key not in repr(found)
 
@@ -59,7 +59,7 @@ def test_an_unknown_principal_is_an_error_and_never_somebody_without_policies(wi
             await view.users.create("alice")
         assert not view.store.principal_exists(arn)
         with pytest.raises(UnknownPrincipal):
-            view.store.policies_of(arn)
+            view.store.person(arn)
 
     with_stores(work)
 
@@ -70,11 +70,11 @@ def test_every_change_shows_with_the_next_look_in_every_process(with_stores) -> 
         key = (await first.users.create_access_key("alice")).access_key_id
         for store in (second.store, third.store):
             assert store.find(key).policies == ()
-            assert store.policies_of(ALICE) == ()
+            assert store.person(ALICE).policies == ()
         await first.users.put_policy("alice", "p", ALLOW)
         for store in (second.store, third.store, first.store):
             assert len(store.find(key).policies) == 1
-            assert len(store.policies_of(ALICE)) == 1
+            assert len(store.person(ALICE).policies) == 1
         await first.users.set_access_key_active(key, active=False)
         assert [view.store.find(key) for view in (first, second, third)] == [None] * 3
         await second.users.set_access_key_active(key, active=True)
@@ -96,7 +96,7 @@ def test_a_user_made_anew_under_the_name_has_nothing_of_the_old_one(with_stores)
         await view.users.remove("alice")
         await view.users.create("alice")
         assert view.store.find(old.access_key_id) is None
-        assert view.store.policies_of(ALICE) == ()
+        assert view.store.person(ALICE).policies == ()
 
     with_stores(work)
 
@@ -146,7 +146,7 @@ def test_an_older_copy_of_a_user_is_not_believed(with_stores) -> None:
         (old,) = view.rows("SELECT revision, sealed FROM users")
         await view.users.put_policy("alice", "deny", DENY)
         await view.write("UPDATE users SET revision = ?, sealed = ?", *old)
-        for look in (lambda: view.store.find(key), lambda: view.store.policies_of(ALICE)):
+        for look in (lambda: view.store.find(key), lambda: view.store.person(ALICE).policies):
             with pytest.raises(IntegrityError, match="head"):
                 look()
         with pytest.raises(IntegrityError):

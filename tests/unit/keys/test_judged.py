@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from strongroom.identity.policy import Policy, parse_policy
+from strongroom.identity.policy import parse_policy
 from strongroom.identity.requester import Requester
 from strongroom.identity.root import Principal
-from strongroom.identity.store import UnknownPrincipal
+from strongroom.identity.store import Person, UnknownPrincipal
 from strongroom.keys.judged import JudgedKeyService
 from strongroom.keys.provider import KeyServiceRefusal
 from tests.kms_stub import ACCOUNT, KEY_ARN, OTHER_KEY_ARN, person
@@ -24,16 +24,14 @@ class Everybody:
     def __init__(self, **policies: list[dict[str, Any]]) -> None:
         self.policies = {f"arn:aws:iam::{ACCOUNT}:user/{name}": each for name, each in policies.items()}
 
-    def policies_of(self, arn: str) -> tuple[Policy, ...]:
+    def person(self, arn: str) -> Person:
         if arn.endswith(":root"):
-            return ()
+            return Person(ACCOUNT, ())
         if arn not in self.policies:
             raise UnknownPrincipal(arn)
         document = {"Version": "2012-10-17", "Statement": self.policies[arn]}
-        return (parse_policy(json.dumps(document), kind="identity"),) if self.policies[arn] else ()
-
-    def user_id_of(self, arn: str) -> str:
-        return f"AIDA-{arn.rpartition('/')[2]}"
+        policies = (parse_policy(json.dumps(document), kind="identity"),) if self.policies[arn] else ()
+        return Person(f"AIDA-{arn.rpartition('/')[2]}", policies)
 
 
 def statement(effect: str, *actions: str, resource: str = KEY_ARN, **condition: Any) -> dict[str, Any]:

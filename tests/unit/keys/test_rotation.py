@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pytest
 
-from strongroom import config, server
+from strongroom import config
 from strongroom.keys.keyring import primary_store_key
 from strongroom.keys.rotation import (
     Rotation,
@@ -22,7 +22,8 @@ from strongroom.keys.rotation import (
 from strongroom.keys.store_keys import StoreKeyError, load_key_files, store_key_id
 from strongroom.metadata.objects import put_delete_marker
 from strongroom.metadata.records import BucketConfig
-from strongroom.server import OpenStore, Paths
+from strongroom.server.paths import Paths, StartError
+from strongroom.server.store import OpenStore, initialise, open_store
 
 T = TypeVar("T")
 CONFIG = BucketConfig(owner_account="000000000000", versioning="Enabled")
@@ -37,7 +38,7 @@ def silent(_done: int, _all: int) -> None:
 def data_dir(tmp_path: Path) -> Path:
     """A store of its own with two empty buckets."""
     directory = tmp_path / "data"
-    server.initialise(directory, config.load(directory, environ={}))
+    initialise(directory, config.load(directory, environ={}))
 
     async def make(store: OpenStore) -> None:
         for name in ("one", "two"):
@@ -52,7 +53,7 @@ def with_stores(data_dir: Path, work: Callable[..., Awaitable[T]], *, count: int
 
     async def run() -> T:
         settings = config.load(data_dir, environ={"STRONGROOM_STORE_KEY_SOURCE": source})
-        stores = [await server.open_store(data_dir, settings) for _ in range(count)]
+        stores = [await open_store(data_dir, settings) for _ in range(count)]
         try:
             return await work(*stores)
         finally:
@@ -192,7 +193,7 @@ def test_one_rotation_at_a_time(data_dir) -> None:
 def test_what_a_killed_process_left_of_a_key_is_removed(data_dir) -> None:
     left = Paths(data_dir).keys / "00.new"
     left.write_bytes(b"half")
-    server.initialise(data_dir, config.load(data_dir, environ={}))
+    initialise(data_dir, config.load(data_dir, environ={}))
     assert not left.exists()
 
 
@@ -210,10 +211,10 @@ def test_a_key_that_an_older_index_does_not_know_is_not_removed(data_dir) -> Non
     paths.index.write_bytes(index)
     old_key.write_bytes(kept)
     old_key.chmod(0o600)
-    server.initialise(data_dir, config.load(data_dir, environ={}))
+    initialise(data_dir, config.load(data_dir, environ={}))
     assert new in load_key_files(paths.keys)
     paths.index.write_bytes(today)
-    server.initialise(data_dir, config.load(data_dir, environ={}))
+    initialise(data_dir, config.load(data_dir, environ={}))
 
 
 # --- keys that somebody else keeps
@@ -235,7 +236,7 @@ def keys(monkeypatch) -> Callable[..., tuple[bytes, ...]]:
 
 def started(tmp_path: Path) -> Path:
     directory = tmp_path / "data"
-    server.initialise(directory, config.load(directory, environ={"STRONGROOM_STORE_KEY_SOURCE": "environment"}))
+    initialise(directory, config.load(directory, environ={"STRONGROOM_STORE_KEY_SOURCE": "environment"}))
     return directory
 
 
@@ -256,7 +257,7 @@ def test_rotation_of_a_key_from_the_environment(tmp_path, keys) -> None:
     keys("new")
     started(tmp_path)
     keys("old")
-    with pytest.raises(server.StartError, match=new.hex()):
+    with pytest.raises(StartError, match=new.hex()):
         started(tmp_path)
     assert not list(Paths(data_dir).keys.iterdir())
 
@@ -289,7 +290,7 @@ def test_a_previous_key_is_needed_until_nothing_names_it(tmp_path, keys) -> None
 
     with_stores(data_dir, work, source="environment")
     keys("new")
-    with pytest.raises(server.StartError, match=f"store key {old.hex()} is named by the index"):
+    with pytest.raises(StartError, match=f"store key {old.hex()} is named by the index"):
         started(tmp_path)
     keys("new", "old")
     started(tmp_path)
@@ -301,7 +302,7 @@ def test_a_wrong_key_is_refused_by_name(tmp_path, keys) -> None:
     (old,) = keys("old")
     started(tmp_path)
     (other,) = keys("other")
-    with pytest.raises(server.StartError, match=f"{old.hex()}, and the keys given are: {other.hex()}"):
+    with pytest.raises(StartError, match=f"{old.hex()}, and the keys given are: {other.hex()}"):
         started(tmp_path)
 
 

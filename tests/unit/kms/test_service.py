@@ -11,8 +11,7 @@ import pytest
 from strongroom.audit.log import AuditUnavailable
 from strongroom.aws.kms_errors import KmsError
 from strongroom.database.database import Unavailable
-from strongroom.identity.policy import Policy
-from strongroom.identity.store import UnknownPrincipal
+from strongroom.identity.store import Person, UnknownPrincipal
 from strongroom.kms.call import Kms
 from strongroom.kms.policies import default_policy
 from strongroom.kms.recording import Event
@@ -79,13 +78,10 @@ class Log:
 class Everybody:
     """The root user, and nobody else."""
 
-    def policies_of(self, arn: str) -> tuple[Policy, ...]:
+    def person(self, arn: str) -> Person:
         if not arn.endswith(":root"):
             raise UnknownPrincipal(arn)
-        return ()
-
-    def user_id_of(self, arn: str) -> str:  # noqa: ARG002 - a seam's shape
-        return ACCOUNT
+        return Person(ACCOUNT, ())
 
 
 @dataclass

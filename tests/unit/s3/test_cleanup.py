@@ -6,20 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from strongroom import config, server
+from strongroom import config
 from strongroom.blobs.local_files import held, open_tree
 from strongroom.metadata import deletions
 from strongroom.metadata.bucket_keys import UNUSED_KEPT_US, KmsBucketKey, insert_bucket_key
 from strongroom.metadata.records import BucketConfig
 from strongroom.s3.cleanup import Collected, collect
-from strongroom.server import OpenStore, Paths
+from strongroom.server.paths import Paths
+from strongroom.server.store import OpenStore, initialise
 from tests.stored import with_store
 
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     directory = tmp_path / "data"
-    server.initialise(directory, config.load(directory, environ={}))
+    initialise(directory, config.load(directory, environ={}))
     with_store(directory, lambda store: store.storage.keyring.list_buckets(limit=1))
     return directory
 

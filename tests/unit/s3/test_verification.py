@@ -16,7 +16,8 @@ from strongroom.metadata.objects import get_version, remove_version, update_vers
 from strongroom.metadata.uploads import abort_upload, get_upload
 from strongroom.s3 import cleanup
 from strongroom.s3.verification import Checked, Damage, Finding, verify
-from strongroom.server import OpenStore, Paths
+from strongroom.server.paths import Paths
+from strongroom.server.store import OpenStore
 from tests.stored import PLAIN, VERSIONED, copied, make_store, with_store
 
 
