@@ -63,6 +63,6 @@ def test_a_key_whose_alias_is_taken_is_not_made(tmp_path: Path, capsys: pytest.C
 
         assert create("payroll") == 0
         arn = capsys.readouterr().out.strip()
-        with pytest.raises(CommandError, match="alias/payroll stands for .* already: no key was made"):
+        with pytest.raises(CommandError, match=r"alias/payroll stands for .* already: no key was made"):
             create("alias/payroll")
         assert [each["KeyArn"] for each in client.list_keys()["Keys"]] == [arn]
