@@ -101,9 +101,9 @@ def look_at_audit_log(paths: Paths) -> Iterator[Finding]:
     except FileNotFoundError:
         yield Finding(
             check="audit",
-            verdict="warning",
+            verdict="problem",
             text=f"there is no audit log in {paths.audit}",
-            advice="If there was one, restore it: the key service refuses to start without what it has acknowledged.",
+            advice="Restore it from a backup: the key service refuses to start without what it has acknowledged.",
         )
         return
     except (BadNote, OSError) as error:
