@@ -112,7 +112,7 @@ async def make(directory: Path) -> None:
 def after_creation(directory: Path) -> None:
     asyncio.run(look(directory, 0))
     left = sorted(path.name for path in directory.iterdir())
-    assert left == ["kms.db", "kms.db.lock", "kms.db.reserve", "lock", "root.key"], left
+    assert left == ["kms.db", "kms.db.lock", "kms.db.reserve", "open.lock", "root.key"], left
 
 
 def after_rotation(directory: Path) -> None:

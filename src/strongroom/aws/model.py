@@ -39,7 +39,6 @@ class Shape:
     sensitive: bool
     timestamp_format: str | None
     flattened: bool
-    union: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -134,7 +133,6 @@ CORRECTIONS: tuple[Correction, ...] = (
     *(
         Correction(("shapes", *path), value, "AWS answers InvalidRequest with texts of its own, never MalformedXML")
         for path, value in (
-            (("ObjectEncryption", "union"), False),
             (("ObjectEncryption", "members", "SSES3"), {"shape": "SSES3", "locationName": "SSE-S3"}),
             (("ObjectEncryption", "members", "DSSEKMS"), {"shape": "SSES3", "locationName": "DSSE-KMS"}),
             (("ObjectEncryption", "members", "SSEC"), {"shape": "SSES3", "locationName": "SSE-C"}),
@@ -234,7 +232,6 @@ class _Shapes:
             sensitive=raw.get("sensitive", False),
             timestamp_format=raw.get("timestampFormat"),
             flattened=raw.get("flattened", False),
-            union=raw.get("union", False),
         )
 
     def _member(self, name: str, raw: Mapping[str, Any], is_payload: bool = False) -> Member:

@@ -2,8 +2,8 @@
 
 Strategy: defusedxml parses (no DTD, no entity, nothing external), then readers compiled once per shape walk what came
 out. Strict where a mistake could change the meaning: root, required members, enumerations, numbers, a value given
-twice, text between elements, a union of other than one member. Elements that the model does not know are ignored, as
-AWS does for the sake of newer clients, but not inside a union. Whatever is wrong is MalformedXML.
+twice, text between elements. Elements that the model does not know are ignored, as AWS does for the sake of newer
+clients. Whatever is wrong is MalformedXML.
 This module knows no operation and no HTTP; the size of a document is the caller's limit.
 """
 
@@ -89,7 +89,6 @@ def _structure_reader(shape: Shape) -> _Reader:
             reader = _element_reader(member.shape.item if many and member.shape.item else member)
             elements.update(dict.fromkeys(_qualified(member.wire_name), (name, reader, many)))
     required = frozenset(name for name in shape.required if shape.members[name].location is None)
-    union = shape.union
 
     def read(element: Element) -> dict[str, Any]:
         value: dict[str, Any] = {}
@@ -97,8 +96,6 @@ def _structure_reader(shape: Shape) -> _Reader:
         for child in element:
             known = elements.get(child.tag)
             if known is None:
-                if union:
-                    _malformed()
                 continue
             name, reader, many = known
             if many:
@@ -111,7 +108,7 @@ def _structure_reader(shape: Shape) -> _Reader:
             text = element.get(attribute)
             if text is not None:
                 value[name] = _enumerated(text, attribute_shape)
-        if not required <= value.keys() or (union and len(value) != 1):
+        if not required <= value.keys():
             _malformed()
         return value
 

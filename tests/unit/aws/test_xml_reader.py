@@ -156,11 +156,6 @@ def test_read__malformed_tagging(document):
         ("CompleteMultipartUpload", "<CompleteMultipartUpload><Part><PartNumber/></Part></CompleteMultipartUpload>"),
         ("PutBucketVersioning", "<VersioningConfiguration><Status>enabled</Status></VersioningConfiguration>"),
         ("PutBucketEncryption", "<ServerSideEncryptionConfiguration/>"),
-        ("PutBucketMetricsConfiguration", "<MetricsConfiguration><Id>i</Id><Filter/></MetricsConfiguration>"),
-        (
-            "PutBucketMetricsConfiguration",
-            "<MetricsConfiguration><Id>i</Id><Filter><Other/></Filter></MetricsConfiguration>",
-        ),
     ],
 )
 def test_read__malformed(operation, document):
