@@ -257,7 +257,7 @@ def told(result: Result, as_json: bool, *, to: Result | None, calls: float | Non
     if as_json:
         print(json.dumps(asdict(result) | {"ratio": ratio, "kms_calls": calls}), flush=True)
         return
-    said = "" if ratio is None else f"  {ratio:.2f}x"
+    said = "" if ratio is None or to is None else f"  {ratio:.2f} of {to.server if result.load == to.load else to.load}"
     print(
         f"{result.server:<12}{result.load:<32}{result.connections:>6}{result.per_second:>10.1f}"
         f"{result.p50_ms:>9.2f}{result.p99_ms:>9.2f}{result.failed:>8}{result.cpu_us:>9.0f}{result.peak_mib:>10}"
