@@ -25,7 +25,7 @@ class Disk:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
     server = new_server(tmp_path, "--workers", "2", environment={**ROOT, "STRONGROOM_DELETION_GRACE": "0"})
-    with small_disk(server.data_dir, "96m") as (enter, inside):
+    with small_disk(server.data_dir, "128m") as (enter, inside):
         server.under = tuple(enter)
         server.start()
         yield Disk(server, inside)

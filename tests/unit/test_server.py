@@ -166,11 +166,11 @@ def test_a_stop_ends_what_is_under_way_and_leaves_no_task_thread_or_file(paths: 
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert {each for each in open_files() if each.startswith("socket:")} <= sockets
 
-    before = of_this_store(paths.data_dir)
+    before, threads = of_this_store(paths.data_dir), set(threading.enumerate())
     with silent_key_service(paths.data_dir) as listener:
         asyncio.run(work(listener))
     assert of_this_store(paths.data_dir) == before == set()
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("hashing", "sqlite"))]
+    assert set(threading.enumerate()) <= threads
 
 
 def test_a_worker_that_cannot_be_built_leaves_no_file_open(paths: Paths, settings: Settings) -> None:
