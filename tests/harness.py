@@ -24,11 +24,13 @@ from typing import Any
 from urllib.parse import quote
 
 import boto3
+import botocore.session
 from botocore.config import Config
 
 STRONGROOM = str(Path(sys.executable).with_name("strongroom"))
 REGION = "us-east-1"
 EMPTY_SHA256 = hashlib.sha256().hexdigest()
+_SESSION = botocore.session.get_session()
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,22 @@ class Server:
             aws_access_key_id=self.access_key_id,
             aws_secret_access_key=self.secret,
             config=Config(**settings),
+        )
+
+    def kms(self, **config: Any) -> Any:
+        """A client of the key service (botocore's own, which boto3 hands out), without retries; for many threads."""
+        settings: dict[str, Any] = {
+            "retries": {"total_max_attempts": 1},
+            "max_pool_connections": 50,
+            "read_timeout": 20,
+        }
+        return _SESSION.create_client(
+            "kms",
+            endpoint_url=f"http://127.0.0.1:{self.kms_port}",
+            region_name=REGION,
+            aws_access_key_id=self.access_key_id,
+            aws_secret_access_key=self.secret,
+            config=Config(**{**settings, **config}),
         )
 
     # --- bytes on a socket
@@ -357,6 +375,12 @@ def customer_key(key: bytes, *, source: bool = False) -> dict[str, str]:
     """The same for boto3, which encodes the key and adds its MD5."""
     prefix = "CopySource" if source else ""
     return {f"{prefix}SSECustomerAlgorithm": "AES256", f"{prefix}SSECustomerKey": key}  # type: ignore[dict-item]
+
+
+def new_key(kms: Any, **given: Any) -> str:
+    """The ARN of a new key, made by CreateKey."""
+    arn: str = kms.create_key(**given)["KeyMetadata"]["Arn"]
+    return arn
 
 
 def free_port() -> int:

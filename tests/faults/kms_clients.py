@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import botocore.session
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from strongroom.audit.checkpoint import Verifier
 from strongroom.audit.files import list_files, opened_directory, read_public_key
 from strongroom.audit.verify import Report, verify
-from tests.harness import REGION, Reply, Server
+from tests.harness import Reply, Server
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "2"))
 """How often something happens at a random moment; more of them find more."""
@@ -22,25 +20,6 @@ ACCOUNT = "000000000000"
 GONE = BotoCoreError
 """What a client gets whose key service dies: no answer."""
 SSE = "x-amz-server-side-encryption"
-_SESSION = botocore.session.get_session()
-
-
-def kms_of(server: Server, *, timeout: float = 20.0) -> Any:
-    """A client for whoever `server` is signed for, without retries; for many threads."""
-    return _SESSION.create_client(
-        "kms",
-        region_name=REGION,
-        endpoint_url=f"http://127.0.0.1:{server.kms_port}",
-        aws_access_key_id=server.access_key_id,
-        aws_secret_access_key=server.secret,
-        config=Config(retries={"total_max_attempts": 1}, max_pool_connections=50, read_timeout=timeout),
-    )
-
-
-def new_key(kms: Any, **given: Any) -> str:
-    """Its ARN."""
-    arn: str = kms.create_key(**given)["KeyMetadata"]["Arn"]
-    return arn
 
 
 def is_up(kms: Any) -> bool:

@@ -11,7 +11,6 @@ from pathlib import Path
 from strongroom.config import Settings
 from strongroom.server.kms import open_key_service
 from tests.harness import Server, new_server
-from tests.unit.cli.test_backup_kms import kms
 from tests.unit.cli.test_store_commands import run
 
 SETTINGS = Settings()
@@ -23,7 +22,7 @@ def changing_keys(server: Server) -> Iterator[list[str]]:
     stop, made, failures = threading.Event(), list[str](), list[BaseException]()
 
     def work(number: int) -> None:
-        client = kms(server)
+        client = server.kms()
         for round_ in count():
             if stop.is_set():
                 return

@@ -12,8 +12,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.faults.children import small_disk, tracing
-from tests.faults.kms_clients import GONE, check_record, events, is_up, kms_of, new_key, put, request_id
-from tests.harness import Reply, Server, new_server, running, wait_until
+from tests.faults.kms_clients import GONE, check_record, events, is_up, put, request_id
+from tests.harness import Reply, Server, new_key, new_server, running, wait_until
 
 ROOT = {"STRONGROOM_ROOT_ACCESS_KEY_ID": "operator", "STRONGROOM_ROOT_SECRET_ACCESS_KEY": "secret-of-the-operator"}
 
@@ -23,7 +23,7 @@ class Full:
 
     def __init__(self, server: Server, inside: Path) -> None:
         self.server, self.inside = server, inside
-        self.kms = kms_of(server)
+        self.kms = server.kms()
         self.key = new_key(self.kms)
         self.acknowledged: dict[str, str] = {}
         self._filler: Any = None
@@ -136,7 +136,7 @@ def test_a_key_service_that_dies_on_a_full_disk_takes_nobody_along_and_comes_bac
 
 def test_a_failing_disk_under_the_log_refuses_calls_and_is_left_behind(tmp_path):
     with running(tmp_path, "--workers", "1") as server:
-        kms = kms_of(server)
+        kms = server.kms()
         key = new_key(kms)
         assert server.send("PUT", "/bucket").status == 200
         assert server.send("PUT", "/bucket/s3", body=b"content").status == 200
@@ -168,7 +168,7 @@ def test_a_failing_disk_under_the_log_refuses_calls_and_is_left_behind(tmp_path)
 def test_a_log_that_is_removed_under_the_key_service_stops_it_and_not_s3(tmp_path):
     """It takes that for an attack: nothing is answered, not after a restart of its own either, until a person looks."""
     with running(tmp_path, "--workers", "1") as server:
-        kms = kms_of(server)
+        kms = server.kms()
         key = new_key(kms)
         assert server.send("PUT", "/bucket").status == 200
         assert server.send("PUT", "/bucket/s3", body=b"content").status == 200

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.faults.kms_clients import new_key
+from tests.harness import new_key
 from tests.key_service import KeyServer, WoundClock, refused, serving
 
 

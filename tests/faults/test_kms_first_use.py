@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.kms_clients import SSE, events, is_up, kms_of, put, put_default_encryption
+from tests.faults.kms_clients import SSE, events, is_up, put, put_default_encryption
 from tests.harness import Reply, Server, running, wait_until
 
 AT_ONCE = 24
@@ -38,7 +38,7 @@ def test_many_first_uses_of_a_key_service_that_is_killed_meanwhile_make_one_mana
         os.kill(server.kms_process(), signal.SIGKILL)
         replies = [each.result(60) for each in asked]
     assert {reply.status for reply in replies} <= {200, 503}
-    kms = kms_of(server)
+    kms = server.kms()
     wait_until(lambda: is_up(kms), seconds=30)
     wait_until(lambda: put(server, "/bucket/again").status == 200, seconds=5)
     assert len(kms.list_keys()["Keys"]) == 1
@@ -72,7 +72,7 @@ def test_many_first_uses_make_one_managed_key(server: Server) -> None:
         replies = list(pool.map(write, range(AT_ONCE)))
     assert {reply.status for reply in replies} == {200}
     arns = {reply.headers[f"{SSE}-aws-kms-key-id"] for reply in replies}
-    kms = kms_of(server)
+    kms = server.kms()
     wait_until(lambda: is_up(kms))
     (arn,) = arns
     assert kms.describe_key(KeyId="alias/aws/s3")["KeyMetadata"]["Arn"] == arn

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from strongroom.identity.users import Users
-from tests.faults.kms_clients import ACCOUNT, kms_of, new_key, put
-from tests.harness import Reply, Server, running, unique_bucket, wait_until
+from tests.faults.kms_clients import ACCOUNT, put
+from tests.harness import Reply, Server, new_key, running, unique_bucket, wait_until
 from tests.people import allow, new_user, policy, with_users
 
 WINDOW = 2.0
@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def kms(server: Server) -> Any:
-    return kms_of(server)
+    return server.kms()
 
 
 @dataclass

@@ -18,8 +18,8 @@ from strongroom.config import Settings
 from strongroom.database.sqlite import backup
 from strongroom.server.kms import accept_restore, open_key_service
 from strongroom.server.paths import StartError
-from tests.faults.kms_clients import events, kms_of, new_key, put, verified
-from tests.harness import STRONGROOM, new_server
+from tests.faults.kms_clients import events, put, verified
+from tests.harness import STRONGROOM, new_key, new_server
 from tests.key_service import KeyServer, refused, serving
 
 SAY_HOW = "strongroom kms accept-restore --data-dir"
@@ -64,7 +64,7 @@ def changed_since(data_dir: Path, change: Callable[[Any], None]) -> None:
 
 def test_serve_refuses_an_older_database_names_the_changes_and_goes_on_once_that_is_accepted(tmp_path):
     server = new_server(tmp_path, "--workers", "1").start()
-    kms = kms_of(server)
+    kms = server.kms()
     key, other = new_key(kms), new_key(kms)
     assert server.send("PUT", "/bucket").status == 200
     for target, name in (("/bucket/a", key), ("/bucket/b", other)):

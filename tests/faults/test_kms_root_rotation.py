@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from strongroom.cli import kms_admin
-from tests.faults.kms_clients import GONE, ROUNDS, check_record, events, is_up, kms_of, new_key, put, request_id
-from tests.harness import Server, new_server, wait_until
+from tests.faults.kms_clients import GONE, ROUNDS, check_record, events, is_up, put, request_id
+from tests.harness import Server, new_key, new_server, wait_until
 
 KEYS = 20
 CLIENTS = 3
@@ -105,7 +105,7 @@ def rotate(server: Server) -> int:
 
 
 def test_the_root_key_is_rotated_under_load_and_nobody_is_refused(server: Server) -> None:
-    kms = kms_of(server)
+    kms = server.kms()
     load = Load(kms, [new_key(kms) for _ in range(KEYS)])
     assert server.send("PUT", "/bucket").status == 200
     assert put(server, "/bucket/kms").status == 200
@@ -126,7 +126,7 @@ def test_the_root_key_is_rotated_under_load_and_nobody_is_refused(server: Server
 
 
 def test_a_rotation_that_is_killed_at_any_moment_is_finished_by_the_next_start(server: Server) -> None:
-    kms = kms_of(server)
+    kms = server.kms()
     load = Load(kms, [new_key(kms) for _ in range(KEYS)])
     version = 1
     for _ in range(ROUNDS):
@@ -152,7 +152,7 @@ def test_a_rotation_that_is_killed_at_any_moment_is_finished_by_the_next_start(s
 
 
 def test_slots_come_and_go_under_load_and_whichever_is_left_opens_the_next_start(server: Server) -> None:
-    kms = kms_of(server)
+    kms = server.kms()
     load = Load(kms, [new_key(kms) for _ in range(CLIENTS)])
     (first,) = slots(server)["slots"]
     with busy(load):

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.faults.kms_clients import ACCOUNT, GONE, ROUNDS, check_record, is_up, kms_of, put, request_id
+from tests.faults.kms_clients import ACCOUNT, GONE, ROUNDS, check_record, is_up, put, request_id
 from tests.harness import Server, customer_key_headers, new_server, wait_until
 
 CLIENTS = 4
@@ -206,7 +206,7 @@ def check_at_the_end(server: Server, clients: list[Client]) -> None:
     """Every data key opens, and no key was made twice."""
     with ThreadPoolExecutor(CLIENTS) as pool:
         list(pool.map(Client.open_everything, clients))
-    kms = kms_of(server)
+    kms = server.kms()
     ids = [each["KeyId"] for each in kms.list_keys(Limit=1000)["Keys"]]
     made = Counter(kms.describe_key(KeyId=each)["KeyMetadata"]["Description"] for each in ids)
     assert [description for description, count in made.items() if count > 1] == []
@@ -215,7 +215,7 @@ def check_at_the_end(server: Server, clients: list[Client]) -> None:
 
 
 def test_a_killed_key_service_comes_back_with_all_that_it_has_acknowledged_and_s3_goes_on(server):
-    kms, s3, stop = kms_of(server), S3(server), threading.Event()
+    kms, s3, stop = server.kms(), S3(server), threading.Event()
     s3.prepare()
     workers = server.workers()
     clients = [Client(f"client-{number}", kms) for number in range(CLIENTS)]
@@ -237,7 +237,7 @@ def test_a_killed_key_service_comes_back_with_all_that_it_has_acknowledged_and_s
 
 
 def test_a_killed_server_comes_back_with_every_change_to_a_key_that_it_has_acknowledged(server):
-    kms = kms_of(server)
+    kms = server.kms()
     clients = [Client(f"client-{number}", kms) for number in range(CLIENTS)]
     for _ in range(ROUNDS):
         run_until_killed(server, clients, server.kill)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.kms_clients import check_record, kms_of, new_key, put, request_id, verified
-from tests.harness import Reply, Server, running, wait_until
+from tests.faults.kms_clients import check_record, put, request_id, verified
+from tests.harness import Reply, Server, new_key, running, wait_until
 
 IN_ALL = 10.0  # seconds that a call of the key service may take
 SLOW = 3.0  # what this machine may take beyond that, while it does other things
@@ -87,7 +87,7 @@ def test_requests_that_need_a_key_end_in_time_then_at_once_and_succeed_soon_afte
 
 def test_calls_that_hung_are_answered_and_recorded_when_it_goes_on(server):
     """AWS clients, who have patience of their own."""
-    kms = kms_of(server, timeout=60)
+    kms = server.kms(read_timeout=60)
     key = new_key(kms)
     with ThreadPoolExecutor(CLIENTS) as pool:
         with stopped(server):

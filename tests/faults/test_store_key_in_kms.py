@@ -17,7 +17,6 @@ from tests.faults.load import under_load
 from tests.faults.test_operations_online import command, wait_until
 from tests.harness import Server, new_server, running
 from tests.stored import with_store
-from tests.unit.cli.test_backup_kms import kms
 from tests.unit.cli.test_store_commands import run
 
 IN_KMS = {"STRONGROOM_STORE_KEY_SOURCE": "kms"}
@@ -50,7 +49,7 @@ def test_a_fresh_store_has_no_key_in_clear_anywhere(fresh: Server) -> None:
 
 
 def test_the_key_that_holds_it_is_nobodys_to_use_or_to_change(fresh: Server) -> None:
-    client = kms(fresh)
+    client = fresh.kms()
     key = client.describe_key(KeyId=STORE_ALIAS)["KeyMetadata"]
     assert (key["KeyManager"], key["KeyState"]) == ("AWS", "Enabled")
     (path,) = Paths(fresh.data_dir).keys.iterdir()

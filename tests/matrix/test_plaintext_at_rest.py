@@ -1,7 +1,7 @@
 """Nothing that a client stored can be read in what the server keeps: not while it writes, not afterwards.
 
 Markers go in through every verb: in the body, the user metadata, the tags, the content headers. They, the hashes that
-S3 shows of them, and the customer's key are then looked for, raw and in hexadecimal and in base64, in every file under
+S3 shows of them, the customer's keys and the data keys that the KMS made are then looked for, raw and in hexadecimal and in base64, in every file under
 the data directory, in the server's temporary directory, in the files that it has open, and in its log at debug level.
 """
 
@@ -12,8 +12,8 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,13 +22,15 @@ from urllib.parse import quote
 import pytest
 from awscrt.checksums import crc32, crc32c, crc64nvme
 
-from tests.harness import Server, running, unique_bucket
+from tests.fixtures.independent_reader import Store
+from tests.harness import Server, new_key, running, unique_bucket
 from tests.matrix.verbs import (
     MIB,
     Mode,
     Stored,
     Upload,
     copy,
+    modes_under,
     place,
     post_form,
     put,
@@ -154,18 +156,21 @@ def test_the_search_finds_every_form(tmp_path: Path) -> None:
 
 def test_nothing_that_was_stored_can_be_read(watched: Watched) -> None:
     server, hidden = watched.server, Secrets()
-    bucket = unique_bucket()
+    bucket, kms_key = unique_bucket(), new_key(server.kms())
     server.s3().create_bucket(Bucket=bucket)
     server.s3().put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     server.s3().put_bucket_tagging(
         Bucket=bucket, Tagging={"TagSet": [{"Key": hidden.marker("tag-key"), "Value": hidden.marker("tag")}]}
     )
-    for name, mode in (("SSE-S3", Mode()), ("SSE-C", hidden.customer_key("of the client"))):
-        write_through_every_verb(server, bucket, name, mode, hidden)
+    written: dict[str, Stored] = {}
+    for name, mode in {**modes_under(kms_key), "SSE-C": hidden.customer_key("of the client")}.items():
+        written |= write_through_every_verb(server, bucket, name, mode, hidden)
     watched.check(hidden, when="after the writes")
+    find_data_keys(server, written, hidden)
+    watched.check(hidden, when="after the writes, as to data keys")
 
     with ExitStack() as unfinished:
-        for name, mode in (("SSE-S3", Mode()), ("SSE-C", hidden.customer_key("of an upload"))):
+        for name, mode in {**modes_under(kms_key), "SSE-C": hidden.customer_key("of an upload")}.items():
             leave_unfinished(server, bucket, name, mode, hidden, unfinished)
         watched.check(hidden, when="during uploads")
 
@@ -174,6 +179,26 @@ def test_nothing_that_was_stored_can_be_read(watched: Watched) -> None:
     watched.check(hidden, when="after the deletes")
     server.stop()
     watched.check(hidden, when="after the end")
+
+
+def find_data_keys(server: Server, written: Mapping[str, Stored], hidden: Secrets) -> None:
+    """Whatever the KMS opens for a reader that knows docs/object-format.md; it finds the bytes that were written."""
+    kms, opened = server.kms(), set[bytes]()
+
+    def decrypt(key_arn: str, ciphertext_blob: bytes, context: dict[str, str]) -> bytes:
+        data_key: bytes = kms.decrypt(KeyId=key_arn, CiphertextBlob=ciphertext_blob, EncryptionContext=context)[
+            "Plaintext"
+        ]
+        opened.add(data_key)
+        return data_key
+
+    customer_keys = {key: stored.mode.key for key, stored in written.items() if stored.mode.key is not None}
+    with closing(Store(server.data_dir, customer_keys, decrypt)) as store:
+        assert {each.key: each.body for each in store.objects()} == {key: each.body for key, each in written.items()}
+    under_kms = [each.mode for each in written.values() if each.mode.kms_key is not None]
+    own = sum(not mode.bucket_key for mode in under_kms)
+    assert own < len(opened) < len(under_kms)  # one for each without a bucket key, and fewer for those under one
+    hidden.values |= {f"data key {number}": data_key for number, data_key in enumerate(opened)}
 
 
 def described(hidden: Secrets) -> dict[str, str]:
@@ -194,39 +219,38 @@ def tagging(hidden: Secrets) -> str:
     return f"<Tagging><TagSet><Tag><Key>k</Key><Value>{hidden.marker('tag')}</Value></Tag></TagSet></Tagging>"
 
 
-def write_through_every_verb(server: Server, bucket: str, name: str, mode: Mode, hidden: Secrets) -> None:
-    body, words = hidden.body(100_000), described(hidden)
-    stored: list[Stored] = [put(server, bucket, f"{KEY_NAME}-{name}-put", body, mode, headers=words)]
-    stored.append(put(server, bucket, f"{KEY_NAME}-{name}-small", hidden.body(40), mode))
-    stored.append(put(server, bucket, f"{KEY_NAME}-{name}-large", hidden.body(5 * MIB), mode))
+def write_through_every_verb(server: Server, bucket: str, name: str, mode: Mode, hidden: Secrets) -> dict[str, Stored]:
+    """The objects by key."""
+    body, words, key = hidden.body(100_000), described(hidden), f"{KEY_NAME}-{name}"
+    stored = {f"{key}-put": put(server, bucket, f"{key}-put", body, mode, headers=words)}
+    stored[f"{key}-small"] = put(server, bucket, f"{key}-small", hidden.body(40), mode)
+    stored[f"{key}-large"] = put(server, bucket, f"{key}-large", hidden.body(5 * MIB), mode)
     fields = {**words, "tagging": tagging(hidden)}
     fields.pop("x-amz-tagging")
-    stored.append(post_form(server, bucket, f"{KEY_NAME}-{name}-form", body, mode, fields=fields))
-    stored += [
-        write(server, bucket, f"{KEY_NAME}-{name}-{write.__name__}", body, mode)
-        for write in (put_signed_chunks, put_signed_chunks_with_trailer, put_unsigned_chunks_with_trailer)
-    ]
+    stored[f"{key}-form"] = post_form(server, bucket, f"{key}-form", body, mode, fields=fields)
+    for write in (put_signed_chunks, put_signed_chunks_with_trailer, put_unsigned_chunks_with_trailer):
+        stored[f"{key}-{write.__name__}"] = write(server, bucket, f"{key}-{write.__name__}", body, mode)
 
-    source = place(bucket, f"{KEY_NAME}-{name}-put")
+    target, first = place(bucket, f"{key}-put"), stored[f"{key}-put"]
     replaced = {**words, "x-amz-metadata-directive": "REPLACE", "x-amz-tagging-directive": "REPLACE"}
-    stored.append(copy(server, bucket, f"{KEY_NAME}-{name}-copy", source, stored[0], mode, headers=replaced))
+    stored[f"{key}-copy"] = copy(server, bucket, f"{key}-copy", target, first, mode, headers=replaced)
     other = hidden.customer_key(f"of a copy of {name}")
-    stored.append(copy(server, bucket, f"{KEY_NAME}-{name}-copy-SSE-C", source, stored[0], other))
-    stored.append(copy(server, bucket, f"{KEY_NAME}-{name}-copy-SSE-S3", source, stored[0], Mode()))
+    stored[f"{key}-copy-SSE-C"] = copy(server, bucket, f"{key}-copy-SSE-C", target, first, other)
+    stored[f"{key}-copy-SSE-S3"] = copy(server, bucket, f"{key}-copy-SSE-S3", target, first, Mode())
 
-    upload = Upload.begin(server, bucket, f"{KEY_NAME}-{name}-parts", mode, headers=words, declared="CRC32C")
+    upload = Upload.begin(server, bucket, f"{key}-parts", mode, headers=words, declared="CRC32C")
     upload.send_part(1, hidden.body(5 * MIB))
     copied = body[7:]
     hidden.hashes("a copied part", copied)
     where = {"x-amz-copy-source-range": f"bytes=7-{len(body) - 1}"}
-    upload.copy_part(2, copied, place(bucket, f"{KEY_NAME}-{name}-put"), mode, where)
+    upload.copy_part(2, copied, target, mode, where)
     whole = hidden.body(5 * MIB) + copied
     hidden.hashes("a whole upload", whole)
-    stored.append(upload.complete(whole, checksums={}))
-    for each in stored:  # also the ETags that are no hash of the plaintext
+    stored[f"{key}-parts"] = upload.complete(whole, checksums={})
+    for each in stored.values():  # also the ETags that are no hash of the plaintext
         hidden.values[f"ETag of {name} {each.etag}"] = bytes.fromhex(each.etag.strip('"').partition("-")[0])
 
-    target, document = place(bucket, f"{KEY_NAME}-{name}-put"), tagging(hidden).encode()
+    document = tagging(hidden).encode()
     md5 = base64.b64encode(hashlib.md5(document).digest()).decode()
     assert server.send("PUT", f"{target}?tagging", headers={"content-md5": md5}, body=document).status == 200
 
@@ -239,6 +263,7 @@ def write_through_every_verb(server: Server, bucket: str, name: str, mode: Mode,
         assert reply.status in (200, 206)
     wrong = hidden.customer_key("that is wrong")
     assert server.send("GET", target, headers=wrong.headers).status in (400, 403)
+    return stored
 
 
 def leave_unfinished(
@@ -249,13 +274,13 @@ def leave_unfinished(
     upload.send_part(1, hidden.body(5 * MIB))
     upload.send_part(2, hidden.body(1000))
     body = hidden.body(4 * MIB)
-    for target in (
-        place(bucket, f"{KEY_NAME}-{name}-half"),
-        f"{upload.target}?partNumber=3&uploadId={quote(upload.upload_id)}",
+    for target, headers in (
+        (place(bucket, f"{KEY_NAME}-{name}-half"), mode.write_headers),
+        (f"{upload.target}?partNumber=3&uploadId={quote(upload.upload_id)}", mode.headers),
     ):
         before = temporary_bytes(server)
         connection = unfinished.enter_context(server.connect())
-        connection.sendall(server.head("PUT", target, headers=mode.headers, body=body) + body[: 3 * MIB])
+        connection.sendall(server.head("PUT", target, headers=headers, body=body) + body[: 3 * MIB])
         # What was sent has been written when the temporary file has grown by most of it.
         wait_until(partial(has_grown, server, before + 2 * MIB), connection)
 

@@ -375,6 +375,18 @@ def copy(
     return Stored(stored.body, etag, mode, checksums=stored.checksums)
 
 
+def modes_under(kms_key: str) -> dict[str, Mode]:
+    """Those of `MODES`, by name. `kms_key`: an ARN."""
+    made = [
+        Mode(),
+        Mode(secrets.token_bytes(32)),
+        Mode(kms_key=kms_key),
+        Mode(kms_key=kms_key, bucket_key=True),
+        Mode(kms_key=kms_key, dsse=True),
+    ]
+    return dict(zip(MODES, made, strict=True))
+
+
 Write = Callable[[Server, str, str, bytes, Mode], Stored]
 
 
@@ -406,7 +418,7 @@ def copy_onto_itself(server: Server, bucket: str, key: str, body: bytes, mode: M
     return stored
 
 
-MODES = {"SSE-S3": Mode(), "SSE-C": Mode(secrets.token_bytes(32))}
+MODES = ["SSE-S3", "SSE-C", "SSE-KMS", "bucket-key", "DSSE"]
 VERBS: dict[str, Write] = {
     "put": put,
     "put-over-tls": put_over_tls,

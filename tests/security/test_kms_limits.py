@@ -11,7 +11,6 @@ from typing import Any
 from tests.harness import STRONGROOM, new_server
 from tests.key_service import ACCOUNT, ADMINISTRATION, KeyServer, allow, policy, refused, to
 from tests.kms_calls import with_world
-from tests.security.test_secrets_in_logs import kms_of
 
 CONTENT = b"plaintext" * 3000
 
@@ -51,12 +50,12 @@ def test_an_object_that_came_from_sse_s3_keeps_its_etag_under_a_key(tmp_path: Pa
 
 def test_log_and_database_put_back_together_are_told_by_a_checkpoint_kept_elsewhere_alone(tmp_path: Path) -> None:
     server = new_server(tmp_path, "--workers", "1").start()
-    kms_of(server).create_key()
+    server.kms().create_key()
     server.stop()
     for name in ("kms", "audit"):
         shutil.copytree(server.data_dir / name, tmp_path / "before" / name)
     server.start()
-    made = kms_of(server).create_key()["KeyMetadata"]["KeyId"]
+    made = server.kms().create_key()["KeyMetadata"]["KeyId"]
     server.stop()
     kept_elsewhere = tmp_path / "checkpoints"
     shutil.copy(server.data_dir / "audit" / "checkpoints", kept_elsewhere)
@@ -65,7 +64,7 @@ def test_log_and_database_put_back_together_are_told_by_a_checkpoint_kept_elsewh
         shutil.copytree(tmp_path / "before" / name, server.data_dir / name)
     assert verified(server.data_dir) == 0
     server.start()  # nothing here can tell
-    assert refused(kms_of(server).describe_key, KeyId=made)[0] == "NotFoundException"
+    assert refused(server.kms().describe_key, KeyId=made)[0] == "NotFoundException"
     server.stop()
     assert verified(server.data_dir) == 0
     shutil.copy(kept_elsewhere, server.data_dir / "audit" / "checkpoints")

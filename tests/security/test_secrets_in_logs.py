@@ -15,9 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -25,7 +23,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from strongroom.identity.root import Credentials
-from tests.harness import REGION, Reply, Server, customer_key_headers, read_reply, running, unique_bucket
+from tests.harness import Reply, Server, customer_key_headers, read_reply, running, unique_bucket
 from tests.json_serving import head as kms_head
 from tests.json_serving import signed as kms_signed
 from tests.key_service import ACCOUNT
@@ -235,7 +233,7 @@ def with_signatures(watched: Watched, bucket: str) -> None:
 
 def with_key_service(watched: Watched, bucket: str) -> None:
     """What goes well: everything that a key service hands out in clear or sealed, and objects under its keys."""
-    canaries, kms = watched.canaries, kms_of(watched.server)
+    canaries, kms = watched.canaries, watched.server.kms(parameter_validation=False)
     key = kms.create_key()["KeyMetadata"]["KeyId"]
     context = {"aws:s3:arn": "arn:aws:s3:::b/k"}
     made = kms.generate_data_key(KeyId=key, KeySpec="AES_256", EncryptionContext=context)
@@ -269,17 +267,6 @@ def with_key_service(watched: Watched, bucket: str) -> None:
     kms.enable_key(KeyId=key)
 
 
-def kms_of(server: Server) -> Any:
-    return boto3.client(
-        "kms",
-        endpoint_url=f"http://127.0.0.1:{server.kms_port}",
-        region_name=REGION,
-        aws_access_key_id=server.access_key_id,
-        aws_secret_access_key=server.secret,
-        config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
-    )
-
-
 def imported(watched: Watched, kms: Any) -> None:
     canaries = watched.canaries
     key = kms.create_key(Origin="EXTERNAL")["KeyMetadata"]["KeyId"]
@@ -309,7 +296,7 @@ def with_requests_of_kms(watched: Watched) -> None:
     """What is refused, with secrets in it all the same: of a wrong type, in the wrong place, too long, badly signed."""
     server, values = watched.server, watched.canaries.values
     credentials = Credentials(access_key_id=server.access_key_id, secret_access_key=server.secret)
-    key = kms_of(server).create_key()["KeyMetadata"]["KeyId"]
+    key = server.kms().create_key()["KeyMetadata"]["KeyId"]
     plaintext = base64.b64encode(watched.canaries.add("a refused plaintext", os.urandom(40))).decode()
     values["a refused grant token"] = token = "canary" + secrets.token_urlsafe(30)
     long_plaintext = base64.b64encode(base64.b64decode(plaintext) * 200).decode()

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import pytest
 
 from strongroom.cli import backup_kms, supervisor
 from strongroom.kms.opening import hold
 from strongroom.kms.slots import KeyFile, encode_source
 from strongroom.server.paths import Paths
-from tests.harness import REGION, Server, running
+from tests.harness import running
 from tests.unit.cli.test_store_commands import run
 
 BUCKET = "documents"
@@ -40,23 +39,13 @@ class Copies:
     told_at_rest: str
 
 
-def kms(server: Server) -> Any:
-    return botocore.session.get_session().create_client(
-        "kms",
-        region_name=REGION,
-        endpoint_url=f"http://127.0.0.1:{server.kms_port}",
-        aws_access_key_id=server.access_key_id,
-        aws_secret_access_key=server.secret,
-    )
-
-
 @pytest.fixture(scope="module")
 def copies(tmp_path_factory: pytest.TempPathFactory) -> Copies:
     directory = tmp_path_factory.mktemp("backup")
     for name in ("source", "live", "at_rest"):
         (directory / name).mkdir()
     with running(directory / "source", "--workers", "1") as server:
-        client = kms(server)
+        client = server.kms()
         key = client.create_key()["KeyMetadata"]["KeyId"]
         client.create_alias(AliasName="alias/own", TargetKeyId=key)
         s3 = server.s3()

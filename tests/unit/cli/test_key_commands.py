@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -54,13 +53,7 @@ def refused(result: Result) -> str:
 
 @pytest.fixture
 def kms(server: Server) -> Any:
-    return botocore.session.get_session().create_client(
-        "kms",
-        region_name=REGION,
-        endpoint_url=f"http://127.0.0.1:{server.kms_port}",
-        aws_access_key_id=server.access_key_id,
-        aws_secret_access_key=server.secret,
-    )
+    return server.kms()
 
 
 def test_create__prints_the_arn_and_the_alias_names_the_key(run: Run, kms: Any) -> None:

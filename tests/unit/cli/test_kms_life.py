@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from tests.harness import Server, new_server
-from tests.unit.cli.test_backup_kms import kms
 from tests.unit.cli.test_store_commands import run
 
 PHRASE = "four random words, and a fifth"
@@ -157,12 +156,12 @@ def test_nothing_to_accept_and_no_service_at_all_are_told(server: Server, tmp_pa
 
 
 def test_an_older_copy_is_refused_and_accepted_on_record(server: Server, tmp_path: Path) -> None:
-    client = kms(server)
+    client = server.kms()
     ids = {name: client.create_key(Description=name)["KeyMetadata"]["KeyId"] for name in ("changed", "untouched")}
     server.stop()
     shutil.copytree(server.data_dir / "kms", tmp_path / "older")
     server.start()
-    client = kms(server)
+    client = server.kms()
     client.update_key_description(KeyId=ids["changed"], Description="another")
     lost = client.create_key()["KeyMetadata"]["KeyId"]
     server.stop()
@@ -184,7 +183,7 @@ def test_an_older_copy_is_refused_and_accepted_on_record(server: Server, tmp_pat
     assert ids["untouched"] not in done.stdout
 
     server.start()
-    client = kms(server)
+    client = server.kms()
     states = {name: client.describe_key(KeyId=key)["KeyMetadata"]["KeyState"] for name, key in ids.items()}
     assert states == {"changed": "Disabled", "untouched": "Enabled"}
     (event,) = events(server, "AcceptRestore")
@@ -195,7 +194,7 @@ def test_an_older_copy_is_refused_and_accepted_on_record(server: Server, tmp_pat
 
 
 def test_a_log_that_was_cut_is_refused_and_accepted_on_record(server: Server) -> None:
-    client = kms(server)
+    client = server.kms()
     key = client.create_key()["KeyMetadata"]["KeyId"]
     client.generate_data_key(KeyId=key, KeySpec="AES_256")
     server.stop()
@@ -209,6 +208,6 @@ def test_a_log_that_was_cut_is_refused_and_accepted_on_record(server: Server) ->
     assert (done["disabled"], done["lost"]) == ([], [])
     assert "missing" in done["found"]
     server.start()
-    assert kms(server).describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "Enabled"
+    assert server.kms().describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "Enabled"
     assert events(server, "AuditLogAccepted")
     assert run("audit", "verify", "--data-dir", server.data_dir).returncode == 1  # for ever: the record is gone
