@@ -12,11 +12,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from strongroom.crypto import kms_sealing
 from strongroom.crypto.errors import IntegrityError
+from strongroom.crypto.kms_sealing import RecordPlace
+from strongroom.crypto.rows import RowSealer
 from strongroom.database.database import DatabaseFull, Unavailable
 from strongroom.kms import slots
 from strongroom.kms.audit_head import AuditHead
-from strongroom.kms.commits import prepare
+from strongroom.kms.commits import head_place, prepare
 from strongroom.kms.creation import KmsStoreError
 from strongroom.kms.opening import KmsInUse
 from strongroom.kms.records import Key
@@ -465,7 +468,7 @@ async def test_rotate_root__everything_opens_and_is_under_the_new_root(tmp_path:
             given, apply=state.apply, progress=lambda *r: reports.append(r), events=[{"eventID": "RotateRoot"}]
         )
         assert version == 2
-        assert store.state_revision == before + 1
+        assert store.state_revision == before + 2  # the first transaction and the last
         assert reports[-1] == (1204, 1204)
         for name, material in state.materials.items():
             assert store.root.open_material(state.keys[material.key_id], material) == plain[name]
@@ -591,6 +594,71 @@ async def test_rotate_root__an_old_copy_with_a_removed_slot_leads_to_no_later_ro
     shutil.copy(copy / "root.key", directory / "root.key")
     with pytest.raises(SlotError, match="no unseal slot opens the root key"):
         await open_store(directory)
+
+
+async def cut_short(directory: Path, store: KmsStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rotation of the root of which the first transaction happens, and no more."""
+    database, transact = store._held.database, store._held.database.transact
+    taken = 0
+
+    async def second_fails(*arguments: Any, **named: Any) -> Any:
+        nonlocal taken
+        taken += 1
+        if taken > 1:
+            raise DatabaseFull("no space")
+        return await transact(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "transact", second_fails)
+        with pytest.raises(Unavailable):
+            await store.rotate_root(Given(directory=directory, environ={}), apply=lambda _: None)
+
+
+@pytest.mark.parametrize("forged", [("roots",), ("roots", "records"), ("roots", "records", "heads")])
+@in_loop
+async def test_rotate_root__the_root_of_before_is_not_to_be_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forged: tuple[str, ...]
+) -> None:
+    """Whoever knows the old root (by a removed slot and an old copy), caught the file while the rotation ran and can write
+    it now: the row that keeps the old root must not bring it into force again, nor what they seal under it.
+    """
+    async with opened(tmp_path) as store:
+        (key,) = await add_keys(store, 1)
+        old = bytes(store.root.current.key.material)
+        await cut_short(tmp_path, store, monkeypatch)
+    path = tmp_path / "kms.db"
+    with sqlite3.connect(path) as database:
+        (kept,) = database.execute("SELECT * FROM roots WHERE sealed IS NOT NULL").fetchall()
+    database.close()
+    async with opened(tmp_path) as store:  # which finishes it
+        assert (store.root.current.version, store.root.previous) == (2, None)
+        store_id, head = store.root.store_id, store._held.ledger.head
+    sealer = RowSealer(kms_sealing.record_key(old))
+
+    def sealed(plaintext: bytes, place: RecordPlace) -> bytes:
+        return kms_sealing.seal_record(sealer, plaintext, store_id=store_id, place=place)
+
+    with sqlite3.connect(path) as database:
+        database.execute("INSERT INTO roots VALUES (?, ?, ?)", kept)
+        if "records" in forged:
+            ((revision,),) = database.execute("SELECT revision FROM records WHERE kind = 'key'").fetchall()
+            place = RecordPlace(
+                kind="key",
+                record_id=key.key_id,
+                key_id=kms_sealing.raw_key_id(key.key_id),
+                revision=revision,
+                root_version=1,
+            )
+            row = sealed(msgspec.msgpack.encode(msgspec.structs.replace(key, policy="mine")), place)
+            database.execute("UPDATE records SET root_version = 1, sealed = ? WHERE kind = 'key'", (row,))
+        if "heads" in forged:
+            ((revision,),) = database.execute("SELECT revision FROM heads WHERE name = 'state'").fetchall()
+            claim = msgspec.structs.replace(head, previous_root=1)
+            row = sealed(msgspec.msgpack.encode(claim), head_place("state", revision, 1))
+            database.execute("UPDATE heads SET root_version = 1, sealed = ? WHERE name = 'state'", (row,))
+    database.close()
+    with pytest.raises(IntegrityError, match="of the root key"):
+        await open_store(tmp_path)
 
 
 # --- size
