@@ -221,7 +221,7 @@ def is_symmetric_encryption(key: Key) -> bool:
 
 
 def is_slow(operation: str, input: Mapping[str, Any]) -> bool:
-    """Whether an operation makes an RSA key or checks one (primes are searched or proved): it belongs into a thread."""
+    """Whether an operation makes an RSA key (primes are searched): that belongs into a thread."""
     match operation:
         case "CreateKey":
             name = input.get("KeySpec") or input.get("CustomerMasterKeySpec") or SYMMETRIC
@@ -229,7 +229,7 @@ def is_slow(operation: str, input: Mapping[str, Any]) -> bool:
         case "GenerateDataKeyPair" | "GenerateDataKeyPairWithoutPlaintext":
             return SPECS[input["KeyPairSpec"]].slow
         case _:
-            return operation in {"GetParametersForImport", "ImportKeyMaterial"}
+            return operation == "GetParametersForImport"
 
 
 def spec_of(private_key: object) -> str | None:
