@@ -264,9 +264,7 @@ def test_import__an_rsa_key_of_numbers_that_are_no_primes_is_refused() -> None:
     kms, key = external("RSA_2048", "SIGN_VERIFY")
     p, q = 2**1024 - 1, pair_of("RSA_2048").private_numbers().q
     d = pow(65537, -1, math.lcm(p - 1, q - 1))
-    bad = rsa.RSAPrivateNumbers(
-        p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), rsa.RSAPublicNumbers(65537, p * q)
-    )
+    bad = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), rsa.RSAPublicNumbers(65537, p * q))
     assert error_of(bring, kms, key, unproved(bad), AES_WRAP) == ("IncorrectKeyMaterialException", None)
 
 
