@@ -9,6 +9,7 @@ somebody who named no key reveals nothing. Nothing here reads or keeps anything.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from strongroom.aws.kms_errors import KmsError
@@ -192,14 +193,8 @@ class _Question:
         """A grant to the whole account leaves it to the account's identity policies, as a key policy does."""
         caller = self.call.caller
         grantees = {caller.arn} | ({account_root(caller.account_id)} if takes_up_account else set())
-        return next(
-            (
-                grant
-                for grant in self.kms.state.grants_of(self.key.key_id)
-                if grant.grantee in grantees and self._is_covered_by(grant)
-            ),
-            None,
-        )
+        grants = (self.kms.state.grants_to(self.key.key_id, grantee) for grantee in grantees)
+        return next(filter(self._is_covered_by, chain.from_iterable(grants)), None)
 
     def _is_covered_by(self, grant: Grant) -> bool:
         operation = self.request.action.removeprefix("kms:")

@@ -61,7 +61,7 @@ def create_grant(call: KmsCall, kms: Kms, key: Key) -> Outcome:
     _check_operations(kms, key, grant)
     if grant.name and (same := _same(kms, key, grant)) is not None:
         return _granted(same, ())
-    if sum(1 for _ in kms.state.grants_of(key.key_id)) >= MOST_GRANTS:
+    if kms.state.count_grants(key.key_id) >= MOST_GRANTS:
         raise KmsError("LimitExceededException", f"The key has reached its limit of {MOST_GRANTS} grants.")
     return _granted(grant, (Put(grant),))
 
@@ -205,10 +205,9 @@ def _operations_of(key: Key) -> frozenset[str]:
 
 def _same(kms: Kms, key: Key, new: Grant) -> Grant | None:
     """A grant of the same name that says the same: repeating a request makes no second one."""
-    for grant in kms.state.grants_of(key.key_id):
-        if (grant.name, grant.grantee, grant.retiring, set(grant.operations), grant.constraints) == (
+    for grant in kms.state.grants_to(key.key_id, new.grantee):
+        if (grant.name, grant.retiring, set(grant.operations), grant.constraints) == (
             new.name,
-            new.grantee,
             new.retiring,
             set(new.operations),
             new.constraints,
