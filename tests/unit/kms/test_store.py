@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import traceback
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,22 @@ async def test_commit__finds_out_who_edits_the_file_of_a_running_service(tmp_pat
 
 
 @in_loop
+async def test_an_older_copy_that_is_put_back_meanwhile_is_not_taken_over(tmp_path: Path) -> None:
+    """By what reads records of a running service: neither sealed anew under another root nor brought back by a restore."""
+    async with opened(tmp_path) as store:
+        (key,) = await add_keys(store, 1)
+        with closing(sqlite3.connect(tmp_path / "kms.db", isolation_level=None)) as database:
+            row = database.execute("SELECT * FROM records WHERE kind = 'key'").fetchone()
+            await commit(store, Put(msgspec.structs.replace(key, enabled=False)))
+            database.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)", row)
+        told = f"the record key {key.key_id} is missing or an older copy"
+        with pytest.raises(IntegrityError, match=told):
+            await store.accept_restore([key.key_id], after_revision=0, events=[])
+        with pytest.raises(IntegrityError, match=told):
+            await store.rotate_root(Given(directory=tmp_path, environ={}), apply=lambda _: None)
+
+
+@in_loop
 async def test_records__of_one_time_are_never_sealed_twice_alike(tmp_path: Path) -> None:
     """Each record's revision is that of the commit that wrote it, so that a record which is made anew under a name that
     was there before can't be exchanged for the old one.
@@ -340,6 +357,28 @@ async def test_audit_head__is_kept_and_of_many_at_a_time_the_last_counts(tmp_pat
         await asyncio.gather(*(store.keep_audit_head(head) for head in heads))
     async with opened(tmp_path) as store:
         assert store.audit_head() == heads[-1]
+
+
+@in_loop
+async def test_audit_head__tells_a_state_that_is_older_than_itself(tmp_path: Path) -> None:
+    """Put back as a whole, but for the audit head; no event is waiting that would tell it."""
+    path, before = tmp_path / "kms.db", tmp_path / "before.db"
+    async with opened(tmp_path) as store:
+        (key,) = await add_keys(store, 1)
+        await store.keep_audit_head(AuditHead(sequence=1, hash=bytes(32), state_revision=store.state_revision))
+    shutil.copy(path, before)
+    async with opened(tmp_path) as store:
+        await commit(store, Put(msgspec.structs.replace(key, enabled=False)))
+        await store.keep_audit_head(AuditHead(sequence=2, hash=bytes(32), state_revision=store.state_revision))
+    with sqlite3.connect(path, isolation_level=None) as database:
+        database.execute("ATTACH ? AS before", (str(before),))
+        for table in ("slots", "records", "revisions"):
+            database.execute(f"DELETE FROM {table}")
+            database.execute(f"INSERT INTO {table} SELECT * FROM before.{table}")
+        database.execute("INSERT OR REPLACE INTO heads SELECT * FROM before.heads WHERE name = 'state'")
+    database.close()
+    with pytest.raises(IntegrityError, match="the state is older than the audit head beside it"):
+        await open_store(tmp_path)
 
 
 @in_loop
