@@ -18,7 +18,7 @@ from strongroom.crypto.errors import IntegrityError
 from strongroom.crypto.kms_sealing import RecordPlace
 from strongroom.crypto.rows import RowSealer
 from strongroom.database.database import DatabaseFull, Unavailable
-from strongroom.kms import slots
+from strongroom.kms import root_rotation, slots
 from strongroom.kms.audit_head import AuditHead
 from strongroom.kms.commits import head_place, prepare
 from strongroom.kms.creation import KmsStoreError
@@ -698,6 +698,29 @@ async def test_rotate_root__the_root_of_before_is_not_to_be_put_back(
     database.close()
     with pytest.raises(IntegrityError, match="of the root key"):
         await open_store(tmp_path)
+
+
+@in_loop
+async def test_rotate_root__a_row_of_before_that_is_put_back_meanwhile_keeps_it_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reseal_events = root_rotation._reseal_events
+
+    async with opened(tmp_path) as store:
+        await add_keys(store, 1)
+        with closing(sqlite3.connect(tmp_path / "kms.db", isolation_level=None)) as database:
+            row = database.execute("SELECT * FROM records WHERE kind = 'key'").fetchone()
+
+            async def put_back(held: Any) -> None:
+                await reseal_events(held)
+                database.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)", row)
+
+            monkeypatch.setattr(root_rotation, "_reseal_events", put_back)
+            with pytest.raises(IntegrityError, match="records under another root were put back"):
+                await store.rotate_root(Given(directory=tmp_path, environ={}), apply=lambda _: None)
+        monkeypatch.undo()
+        assert await store.rotate_root(Given(directory=tmp_path, environ={}), apply=lambda _: None) == 2
+        await store.load()
 
 
 # --- size
