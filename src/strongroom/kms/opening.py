@@ -1,7 +1,7 @@
 """Opening the key service's database: made where there is positively none, opened by an unseal slot, and authenticated
 as far as everything else hangs on it.
 
-    DIR/kms/lock          held (flock) by the one process that works here, for as long as it lives
+    DIR/kms/open.lock     held (flock) by the one process that works here, for as long as it lives
     DIR/kms/kms.db        exists only whole: it is made under another name and renamed
     DIR/kms/root.key      the key file of the first slot, likewise
 

@@ -135,6 +135,22 @@ async def test_open__a_key_without_its_database_is_never_given_another(tmp_path:
 
 
 @in_loop
+async def test_open__what_an_unfinished_start_left_is_removed_and_nobodys_key_file(tmp_path: Path) -> None:
+    left = ("kms.db.new", "kms.db.new-wal", "kms.db.new.lock", "root.key.new", ".root.key.new.0123456789abcdef")
+    kept = ("site.new.key", "kms.db.newest", "recovery.key")
+    for name in (*left, *kept):
+        (tmp_path / name).write_bytes(b"left")
+        (tmp_path / name).chmod(0o600)
+    async with opened(tmp_path) as store:
+        await add_keys(store, 1)
+    there = set(os.listdir(tmp_path))
+    assert not there & set(left)
+    assert {"kms.db", "root.key", *kept} <= there
+    for name in kept:
+        assert (tmp_path / name).read_bytes() == b"left"
+
+
+@in_loop
 async def test_open__an_empty_database_is_no_absent_one(tmp_path: Path) -> None:
     async with opened(tmp_path):
         pass
