@@ -60,7 +60,7 @@ class Durable(Protocol):
         ...
 
     async def pending_events(self) -> list[tuple[int, Event]]:
-        """Events that are not known to be in the log, by number, in order. Raises Unavailable."""
+        """Events that are not known to be in the log, by number, in order. Raises Unavailable, IntegrityError."""
         ...
 
     def forget_events(self, through: int) -> None:
@@ -291,7 +291,7 @@ class KeyService:
         await self.record_pending()
 
     async def record_pending(self) -> None:
-        """Write the records that were committed with their changes. Raises KmsError, Unavailable."""
+        """Write the records that were committed with their changes. Raises KmsError, Unavailable, IntegrityError."""
         self._commits += 1
         await self._catch_up()
 

@@ -367,6 +367,25 @@ async def test_events__wait_until_they_are_known_to_be_in_the_log(tmp_path: Path
 
 
 @in_loop
+async def test_events__that_somebody_takes_out_of_a_running_service_are_missed(tmp_path: Path) -> None:
+    """Also by a trigger, which SQLite runs inside our own transaction."""
+    async with opened(tmp_path) as store:
+        with closing(sqlite3.connect(tmp_path / "kms.db", isolation_level=None)) as database:
+            for take in ("NEW.number", "NEW.number - 1"):
+                database.execute(
+                    f"CREATE TRIGGER thief AFTER INSERT ON events BEGIN DELETE FROM events WHERE number = {take}; END"
+                )
+                await commit(store, events=[{"eventID": "one"}, {"eventID": "two"}])
+                with pytest.raises(IntegrityError, match="an event was removed"):
+                    await store.pending_events()
+                database.execute("DROP TRIGGER thief")
+                store.forget_events(store.last_event)
+        assert await store.pending_events() == []
+        await commit(store, events=[{"eventID": "three"}])
+        assert [event["eventID"] for _, event in await store.pending_events()] == ["three"]
+
+
+@in_loop
 async def test_audit_head__is_kept_and_of_many_at_a_time_the_last_counts(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         heads = [AuditHead(sequence=number, hash=bytes.fromhex("00") * 32, state_revision=1) for number in range(50)]
