@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from strongroom.aws.kms_errors import KmsError
 from strongroom.crypto.secret_key import SecretKey
 from strongroom.database.database import Unavailable
 from strongroom.database.private_file import write_private
@@ -49,7 +50,7 @@ class MakeEvent(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admin:
     """`environ`: of the key service's process, where slots may find their keys. `apply`: to the state in memory.
-    `recorded`: returns when every event that was committed is in the audit log.
+    `recorded`: returns when every event that was committed is in the audit log; raises KmsError where it can't be.
     """
 
     store: KmsStore
@@ -98,7 +99,7 @@ async def add_slot(admin: Admin, new: NewSlot) -> Json:
                 raise SlotError("another slot has this very key")
             slot = _sealed(admin, new, source, key)
         await admin.store.add_slot(slot, [admin.make_event("AddUnsealSlot", {**details, "slotId": slot.slot_id.hex()})])
-    await admin.recorded()
+    await _recorded(admin)
     return _shown(slot, admin)
 
 
@@ -112,7 +113,7 @@ async def remove_slot(admin: Admin, name: str) -> Json:
         slot = found[0]
         details |= {"slotName": slot.name, "slotKind": slot.kind, "slotId": slot.slot_id.hex()}
         await admin.store.remove_slot(slot.slot_id, [admin.make_event("RemoveUnsealSlot", details)])
-    await admin.recorded()
+    await _recorded(admin)
     note = OLD_COPIES
     if isinstance(slot.source, KeyFile):
         note += f" Its key file {admin.store.directory / slot.source.path} is left: backups may need it."
@@ -180,7 +181,15 @@ async def _record(admin: Admin, name: str, details: Mapping[str, Any], *, error:
     """Raises Unavailable: what can't be recorded is not answered."""
     async with admin.store.writing:
         await admin.store.commit((), [admin.make_event(name, details, error=error)])
-    await admin.recorded()
+    await _recorded(admin)
+
+
+async def _recorded(admin: Admin) -> None:
+    """Raises Unavailable; what was done stays done, and its event waits in kms.db for the log."""
+    try:
+        await admin.recorded()
+    except KmsError as error:
+        raise Unavailable(error.reason or str(error)) from error
 
 
 # --- new slots

@@ -259,6 +259,6 @@ def _public_key(kms: Kms, key: Key) -> PublicKey:
 
 
 def _private_key(kms: Kms, key: Key) -> PrivateKey:
-    """RSA's primes are not proved again: they were when the key was made or imported, and the seal says it is the same."""
+    """RSA's numbers are not checked again: they were when the key was made or imported, and the seal says it is the same."""
     der = kms.root.open_material(key, _material(kms, key))
     return cast("PrivateKey", load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True))

@@ -9,6 +9,7 @@ somebody who named no key reveals nothing. Nothing here reads or keeps anything.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from strongroom.aws.kms_errors import KmsError
@@ -43,8 +44,6 @@ CROSS_ACCOUNT_ACTIONS = frozenset(
         *("CreateGrant", "ListGrants", "RetireGrant", "RevokeGrant"),
     )
 )
-# Operations without an encryption context: a grant's constraints say nothing about them.
-_UNCONSTRAINED = frozenset({"DescribeKey", "RetireGrant"})
 # What the S3 service may do for itself, with the keys that were made for it and with no other.
 _SERVICE_ACTIONS = frozenset(
     {
@@ -78,12 +77,13 @@ def authorize(
     on_same_key: bool | None = None,
     user_id: str | None = None,
     refusal: str | None = None,
+    retired: Grant | None = None,
 ) -> Permission:
     """May the caller do `action` (the operation's own where it is None) with `key`?
 
     `policies`: the caller's own. `encryption_context`: None for that of the call's input; ReEncrypt is asked twice, with
     each key's. `request_alias`, `on_same_key`, `user_id`: see `condition_context.py`. `refusal`: the text for a caller who
-    may not learn which key it is. Raises KmsError AccessDeniedException.
+    may not learn which key it is. `retired`: the grant that RetireGrant names. Raises KmsError AccessDeniedException.
     """
     if encryption_context is None:
         encryption_context = encryption_context_of(call)
@@ -103,6 +103,7 @@ def authorize(
         ),
         encryption_context=encryption_context,
         refusal=refusal,
+        retired=retired,
     )
     on_key = evaluate_resource(read_key_policy(key.policy), asked.request)
     of_caller = Decision() if call.caller.is_service else evaluate_identity(policies, asked.request)
@@ -167,7 +168,14 @@ def authorize_retirement(
         if by_grant or (_is_root(caller) and grant.issuing_account in {caller.arn, caller.account_id}):
             return Permission(given_by="grant", name=grant.grant_id)
     return authorize(
-        call, kms, key, policies=policies, action="kms:RetireGrant", encryption_context={}, user_id=user_id
+        call,
+        kms,
+        key,
+        policies=policies,
+        action="kms:RetireGrant",
+        encryption_context={},
+        user_id=user_id,
+        retired=grant,
     )
 
 
@@ -179,25 +187,22 @@ class _Question:
     request: Request
     encryption_context: Mapping[str, str]
     refusal: str | None
+    retired: Grant | None
 
     def covering_grant(self, *, takes_up_account: bool) -> Grant | None:
         """A grant to the whole account leaves it to the account's identity policies, as a key policy does."""
         caller = self.call.caller
         grantees = {caller.arn} | ({account_root(caller.account_id)} if takes_up_account else set())
-        return next(
-            (
-                grant
-                for grant in self.kms.state.grants_of(self.key.key_id)
-                if grant.grantee in grantees and self._is_covered_by(grant)
-            ),
-            None,
-        )
+        grants = (self.kms.state.grants_to(self.key.key_id, grantee) for grantee in grantees)
+        return next(filter(self._is_covered_by, chain.from_iterable(grants)), None)
 
     def _is_covered_by(self, grant: Grant) -> bool:
         operation = self.request.action.removeprefix("kms:")
         if operation not in grant.operations:
             return False
-        if operation in _UNCONSTRAINED:
+        if operation == "RetireGrant":  # a grant that lists it may be retired by its grantee; no other may
+            return self.retired is not None and grant.grant_id == self.retired.grant_id
+        if operation == "DescribeKey":  # has no encryption context for constraints to speak of
             return True
         if operation == "CreateGrant":
             return _is_no_wider(self.call.input, grant)

@@ -16,7 +16,7 @@ from strongroom.kms.records import Key, Material
 
 
 def seal_blob(kms: Kms, key: Key, plaintext: bytes, context: Mapping[str, str] | None) -> bytes:
-    """`plaintext` under the newest material of a symmetric key. Raises ValidationException for a context that is no text."""
+    """`plaintext` under the newest material of a symmetric key."""
     material = current_material(kms, key)
     place = _place(kms, key, material.material_id, context)
     return kms_sealing.seal_blob(material_key(kms, key, material), plaintext, place)

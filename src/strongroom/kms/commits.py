@@ -75,10 +75,12 @@ def prepare(
     events: Sequence[Event] = (),
     *,
     root_version: int | None = None,
+    previous_root: int = 0,
     after_revision: int = 0,
 ) -> Commit:
     """`writes`: of several for one name the last counts. `root_version`: under which all is sealed, the current one
-    mostly. `after_revision`: the commit's revision is to be higher than this too.
+    mostly. `previous_root`: of the commit that begins a rotation of the root. `after_revision`: the commit's revision is
+    to be higher than this too.
     """
     version = root_version or root.current.version
     revision = max(ledger.state_revision, after_revision) + 1
@@ -89,6 +91,7 @@ def prepare(
         region=ledger.head.region,
         pages=tuple(revision if number in pages else before for number, before in enumerate(ledger.head.pages)),
         last_event=ledger.head.last_event + len(events),
+        previous_root=previous_root,
     )
     statements: list[Statement | None] = [_put_state_head(root, head, version, revision, ledger.state_revision)]
     statements += [_put_record(root, w, version, revision, ledger.revisions.get(w.name)) for w in last.values()]

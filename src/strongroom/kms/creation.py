@@ -29,6 +29,11 @@ from strongroom.kms.slots import Given, KeyFile, Passphrase, Slot, Source
 
 DATABASE_FILE = "kms.db"
 _UNFINISHED = ".new"
+# Of a try that was cut short, and of nobody else: key files of slots lie here too, under names that people chose.
+_LEFT = (
+    *(f"{DATABASE_FILE}{_UNFINISHED}{rest}" for rest in ("", "-*", ".*")),
+    *(f"{slots.KEY_FILE}{_UNFINISHED}", f".{slots.KEY_FILE}{_UNFINISHED}.*"),
+)
 FIRST_SLOT = "default"
 LASTING_SECRET: Name = ("secret", "lasting")
 AUDIT_SECRET: Name = ("secret", "audit")
@@ -67,8 +72,9 @@ async def create(given: Given, first: First, *, may_create: bool, now_us: Callab
             f"{path} is missing, but its key file {key_file} is there: restore the database from a backup."
             " Nothing was changed. (To begin anew, without any key there was, move the key file away.)"
         )
-    for left in directory.glob(f"*{_UNFINISHED}*"):
-        left.unlink()
+    for pattern in _LEFT:
+        for left in directory.glob(pattern):
+            left.unlink()
     source = first.source or _given_source(given)
     unfinished = directory / (DATABASE_FILE + _UNFINISHED)
     with _first_key(source, given) as key:

@@ -54,14 +54,11 @@ def create_grant(call: KmsCall, kms: Kms, key: Key) -> Outcome:
         constraints=_constraints(key, given.get("Constraints") or {}),
     )
     if not grant.grantee:
-        raise KmsError(
-            "ValidationException",
-            "1 validation error detected: Value null at 'granteePrincipal' failed to satisfy constraint: Member must not be null",
-        )
+        raise _missing("granteePrincipal")
     _check_operations(kms, key, grant)
     if grant.name and (same := _same(kms, key, grant)) is not None:
         return _granted(same, ())
-    if sum(1 for _ in kms.state.grants_of(key.key_id)) >= MOST_GRANTS:
+    if kms.state.count_grants(key.key_id) >= MOST_GRANTS:
         raise KmsError("LimitExceededException", f"The key has reached its limit of {MOST_GRANTS} grants.")
     return _granted(grant, (Put(grant),))
 
@@ -77,11 +74,12 @@ def _granted(grant: Grant, changes: tuple[Put, ...]) -> Outcome:
 
 def list_grants(call: KmsCall, kms: Kms, key: Key) -> Outcome:
     _refuse_services(call.input)
-    wanted, grantee = call.input.get("GrantId"), call.input.get("GranteePrincipal")
+    wanted = call.input.get("GrantId")
+    grantee = _principal(kms, call.input, "GranteePrincipal", known=False)
     grants = (
         grant
         for grant in kms.state.grants_of(key.key_id)
-        if wanted in (None, grant.grant_id) and grantee in (None, grant.grantee)
+        if wanted in (None, grant.grant_id) and grantee in ("", grant.grantee)
     )
     return Outcome(output=_page(call, kms, grants))
 
@@ -89,7 +87,9 @@ def list_grants(call: KmsCall, kms: Kms, key: Key) -> Outcome:
 def list_retirable_grants(call: KmsCall, kms: Kms) -> Outcome:
     _refuse_services(call.input)
     retiring = _principal(kms, call.input, "RetiringPrincipal", known=False)
-    grants = (grant for grant in kms.state.grants.values() if retiring and grant.retiring == retiring)
+    if not retiring:
+        raise _missing("retiringPrincipal")
+    grants = (grant for grant in kms.state.grants.values() if grant.retiring == retiring)
     return Outcome(output=_page(call, kms, grants))
 
 
@@ -205,10 +205,9 @@ def _operations_of(key: Key) -> frozenset[str]:
 
 def _same(kms: Kms, key: Key, new: Grant) -> Grant | None:
     """A grant of the same name that says the same: repeating a request makes no second one."""
-    for grant in kms.state.grants_of(key.key_id):
-        if (grant.name, grant.grantee, grant.retiring, set(grant.operations), grant.constraints) == (
+    for grant in kms.state.grants_to(key.key_id, new.grantee):
+        if (grant.name, grant.retiring, set(grant.operations), grant.constraints) == (
             new.name,
-            new.grantee,
             new.retiring,
             set(new.operations),
             new.constraints,
@@ -221,6 +220,14 @@ def _refuse_services(given: Mapping[str, Any]) -> None:
     for member in _SERVICE_MEMBERS:
         if given.get(member) is not None:
             raise KmsError("UnsupportedOperationException", f"{member} is not supported.")
+
+
+def _missing(member: str) -> KmsError:
+    """The model has it optional, since a service may be named in its place: which are none here."""
+    return KmsError(
+        "ValidationException",
+        f"1 validation error detected: Value null at '{member}' failed to satisfy constraint: Member must not be null",
+    )
 
 
 def no_such_grant(grant_id: str) -> KmsError:

@@ -57,16 +57,18 @@ def _local_name(kms: Kms, arn: str) -> str:
     match = _ARN.fullmatch(arn)
     if match is None or match[2] != "kms" or not match[1].startswith("aws"):
         raise KmsError("InvalidArnException", f"Invalid arn {arn}")
-    _, _, region, account, resource = match.groups()
+    partition, _, region, account, resource = match.groups()
     if region != kms.region:
         raise KmsError("NotFoundException", f"Invalid arn {region}")
+    if partition != "aws":  # one key has one ARN
+        raise KmsError("InvalidArnException", f"Invalid arn {arn}")
     if account != kms.account_id:
         raise KmsError(
             "AccessDeniedException",
             "The resource does not exist in this Region, no resource-based policies allow access, or a resource-based"
             " policy explicitly denies access",
         )
-    if resource.startswith("key/"):
+    if resource.startswith("key/") and not resource.startswith(f"key/{_PREFIX}"):
         return resource.removeprefix("key/")
     if resource.startswith(_PREFIX):
         return resource

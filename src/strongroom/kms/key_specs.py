@@ -42,6 +42,9 @@ MlkemPublicKey = MLKEM768PublicKey | MLKEM1024PublicKey
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey | MldsaPrivateKey | MlkemPrivateKey
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | Ed25519PublicKey | MldsaPublicKey | MlkemPublicKey
 
+NewMaterial = tuple[bytes, bytes]
+"""Secret or private key; public key or b""."""
+
 SYMMETRIC = "SYMMETRIC_DEFAULT"
 
 ALGORITHM_MEMBERS: Mapping[str, str] = {
@@ -200,8 +203,8 @@ def check_available(key_spec: str) -> None:
         raise KmsError("UnsupportedOperationException", f"{key_spec} is not supported.")
 
 
-def generate_material(key_spec: str) -> tuple[bytes, bytes]:
-    """(secret or private key, public key or b""). Raises UnsupportedOperationException. `SPECS[key_spec].slow`: not to
+def generate_material(key_spec: str) -> NewMaterial:
+    """Raises UnsupportedOperationException. `SPECS[key_spec].slow`: not to
     be called on the event loop.
     """
     check_available(key_spec)
@@ -221,7 +224,7 @@ def is_symmetric_encryption(key: Key) -> bool:
 
 
 def is_slow(operation: str, input: Mapping[str, Any]) -> bool:
-    """Whether an operation makes an RSA key or checks one (primes are searched or proved): it belongs into a thread."""
+    """Whether an operation makes an RSA key (primes are searched): that belongs into a thread."""
     match operation:
         case "CreateKey":
             name = input.get("KeySpec") or input.get("CustomerMasterKeySpec") or SYMMETRIC
@@ -229,7 +232,7 @@ def is_slow(operation: str, input: Mapping[str, Any]) -> bool:
         case "GenerateDataKeyPair" | "GenerateDataKeyPairWithoutPlaintext":
             return SPECS[input["KeyPairSpec"]].slow
         case _:
-            return operation in {"GetParametersForImport", "ImportKeyMaterial"}
+            return operation == "GetParametersForImport"
 
 
 def spec_of(private_key: object) -> str | None:

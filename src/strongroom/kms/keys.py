@@ -8,7 +8,7 @@ from msgspec.structs import replace as changed
 
 from strongroom.aws.kms_errors import KmsError
 from strongroom.kms.call import Kms, KmsCall, Outcome
-from strongroom.kms.key_specs import check_create, describe_algorithms, generate_material
+from strongroom.kms.key_specs import NewMaterial, check_create, describe_algorithms, generate_material
 from strongroom.kms.paging import page
 from strongroom.kms.policies import default_policy, with_policy
 from strongroom.kms.records import DeletionClock, Key, Material
@@ -20,8 +20,16 @@ _DAY_US = 24 * 3600 * 1_000_000
 _LONGEST_WINDOW = 30  # days; also where the request does not say
 
 
-def create_key(call: KmsCall, kms: Kms) -> Outcome:
-    """A key with its first material, or without any where that is to be imported. Durable before its id is known."""
+def make_material(call: KmsCall) -> NewMaterial:
+    """For `create_key`, where making it takes long. Raises as that does for a kind of key that there is not."""
+    return generate_material(check_create(call.input).spec)
+
+
+def create_key(call: KmsCall, kms: Kms, made: NewMaterial | None = None) -> Outcome:
+    """A key with its first material, or without any where that is to be imported. Durable before its id is known.
+
+    `made`: its material, where `make_material` has made it.
+    """
     given = call.input
     kind = check_create(given)
     if len(kms.state.keys) >= MOST_KEYS:
@@ -38,11 +46,7 @@ def create_key(call: KmsCall, kms: Kms) -> Outcome:
     )
     if given.get("Policy") is not None:
         key = with_policy(call, kms, key, given["Policy"])
-    return _created(kms, key)
-
-
-def _created(kms: Kms, key: Key) -> Outcome:
-    key, changes = with_first_material(kms, key)
+    key, changes = with_first_material(kms, key, made)
     described = metadata(kms, key)
     recorded = {
         name[:1].lower() + name[1:]: value for name, value in described.items()
@@ -50,19 +54,19 @@ def _created(kms: Kms, key: Key) -> Outcome:
     return Outcome(output={"KeyMetadata": described}, changes=changes, elements={"keyMetadata": recorded})
 
 
-def with_first_material(kms: Kms, key: Key) -> tuple[Key, tuple[Put, ...]]:
+def with_first_material(kms: Kms, key: Key, made: NewMaterial | None = None) -> tuple[Key, tuple[Put, ...]]:
     """The key as it begins its life, and what has to be written for it."""
     if key.origin == "EXTERNAL":
         key = changed(key, available=False)
         return key, (Put(key),)
-    key, material = with_new_material(kms, key)
+    key, material = with_new_material(kms, key, made)
     return key, (Put(material), Put(key))
 
 
-def with_new_material(kms: Kms, key: Key) -> tuple[Key, Material]:
+def with_new_material(kms: Kms, key: Key, made: NewMaterial | None = None) -> tuple[Key, Material]:
     """The key with a fresh material as its current one."""
     material_id = secrets.token_bytes(32)
-    private, public = generate_material(key.spec)
+    private, public = made or generate_material(key.spec)
     now_us = kms.clock().us
     sealed = kms.root.seal_material(key, material_id, private)
     material = Material(material_id=material_id, key_id=key.key_id, created_us=now_us, sealed=sealed, public_key=public)

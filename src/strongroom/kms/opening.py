@@ -1,7 +1,7 @@
 """Opening the key service's database: made where there is positively none, opened by an unseal slot, and authenticated
 as far as everything else hangs on it.
 
-    DIR/kms/lock          held (flock) by the one process that works here, for as long as it lives
+    DIR/kms/open.lock     held (flock) by the one process that works here, for as long as it lives
     DIR/kms/kms.db        exists only whole: it is made under another name and renamed
     DIR/kms/root.key      the key file of the first slot, likewise
 
@@ -145,8 +145,9 @@ async def _authenticated(
     )
     try:
         roots = await database.read("SELECT version, fingerprint, sealed FROM roots ORDER BY version DESC")
-        _open_previous(root, roots, unsealed.slot)
-        state_revision, head = await _open_head(database, root, "state", Head)
+        _require_root(root, roots, unsealed.slot)
+        state_revision, head = await _open_head(database, root, "state", Head)  # while no other root opens anything
+        _open_previous(root, roots, head)
         audit_revision, audit = await _open_head(database, root, "audit", AuditState)
         _require_bound(head, first)
         ledger = Ledger(state_revision, head, await _open_pages(database, root, head))
@@ -190,16 +191,23 @@ def _require_same(found: object, wanted: str, what: str) -> None:
         )
 
 
-def _open_previous(root: OpenRoot, rows: Sequence[Row], slot: Slot) -> None:
-    """Check the root against its fingerprint, and open the one before where a rotation is unfinished."""
-    versions = {row[0]: row for row in rows}
-    current = versions.pop(root.current.version, None)
-    if current is None or current[1:] != (root.current.fingerprint, None):
+def _require_root(root: OpenRoot, rows: Sequence[Row], slot: Slot) -> None:
+    """Its fingerprint is that of the root in force."""
+    if (root.current.version, root.current.fingerprint, None) not in rows:
         raise SlotError(
             f"{slot.shown} holds root key {root.current.fingerprint.hex()} (version {root.current.version}),"
             " which is not the root key of this kms.db: one of the two is from another time; restore both from one backup"
         )
-    for row in versions.values():
+
+
+def _open_previous(root: OpenRoot, rows: Sequence[Row], head: Head) -> None:
+    """The root of before, which is there while its rotation is unfinished and never again: whoever put it back could seal
+    records under it.
+    """
+    others = [row for row in rows if row[0] != root.current.version]
+    if [row[0] for row in others] != ([head.previous_root] if head.previous_root else []):
+        raise IntegrityError("a row of the root key of before was removed from kms.db or put back into it")
+    for row in others:
         version, _, sealed = checked(row, (int, bytes, bytes))
         key = root.open_record(sealed, root_place(version, root.current.version))
         root.previous = RootVersion(version, SecretKey(key))

@@ -166,13 +166,15 @@ def _filtered(call: KmsCall, kms: Kms) -> tuple[Target, ...]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """`on_account`: rights that only identity policies can give, because no key is asked for or beside the key's.
-    `mutates`: one at a time.
+    `mutates`: one at a time. `ahead`: makes, of the call alone and where that is slow, what `function` takes as its last
+    argument, before the call's turn has come.
     """
 
     function: Callable[..., Outcome]
     targets: Targets = _none
     on_account: bool = False
     mutates: bool = False
+    ahead: Callable[[KmsCall], object] | None = None
 
 
 def _reads(function: Callable[..., Outcome], targets: Targets = _by_id) -> Rule:
@@ -187,7 +189,7 @@ RULES: Mapping[str, Rule] = {
     "CancelKeyDeletion": _writes(keys.cancel_key_deletion),
     "CreateAlias": _writes(aliases.create_alias, _to_create_alias, on_account=True),
     "CreateGrant": _writes(grants.create_grant),
-    "CreateKey": _writes(keys.create_key, _none, on_account=True),
+    "CreateKey": Rule(function=keys.create_key, on_account=True, mutates=True, ahead=keys.make_material),
     "Decapsulate": _reads(asymmetric.decapsulate, _by_any_name),
     "Decrypt": _reads(symmetric.decrypt, _to_decrypt),
     "DeleteAlias": _writes(aliases.delete_alias, _to_delete_alias, on_account=True),

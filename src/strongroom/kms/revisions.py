@@ -24,13 +24,14 @@ Page = Mapping[Name, int]
 
 class Head(Struct, frozen=True, kw_only=True, array_like=True):
     """`pages`: the revision of each page, 0 for one that has never been written. `last_event`: the number of the newest
-    event that was committed.
+    event that was committed. `previous_root`: the version of the root of before while its rotation is unfinished, else 0.
     """
 
     account_id: str
     region: str
     pages: tuple[int, ...]
     last_event: int
+    previous_root: int = 0
 
 
 def page_of(name: Name) -> int:

@@ -82,8 +82,6 @@ class OpenRoot:
         ):
             arn = f"arn:aws:kms:{self.region}:{self.account_id}:key/{key.key_id}"
             raise KmsError("KMSInvalidStateException", f"{arn} is pending import.")
-        if material.key_id != key.key_id:
-            raise IntegrityError("the material is another key's")
         return self._open_material(self._place(key, material.material_id), material.sealed)
 
     def derive(self, label: str, *fields: bytes) -> bytes:

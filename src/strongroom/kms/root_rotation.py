@@ -5,6 +5,9 @@ one is sealed under the new. Then page by page every record and every material i
 head. The last one removes the old root. Killed anywhere, the file opens: by the slots, through the new root, to the old
 one for as long as something hangs on it.
 
+The head of the state, always sealed under the root in force, says whether there is a root of before. So nobody brings one
+back into force who kept its row: whoever knows that root could seal records under it as they please.
+
 Every slot's key must be given, passphrases too. If slot keys were kept, sealed under the root, whoever opens an old copy
 of kms.db with a removed slot would have the keys of all the slots that are left, and with them the new root.
 """
@@ -83,7 +86,8 @@ async def _bring_into_force(held: Opened, given: Given, events: Sequence[Event])
 
 async def _commit_root(held: Opened, new: RootVersion, slots: Sequence[Slot], events: Sequence[Event]) -> None:
     old = held.root.current
-    commit = prepare(held.ledger, held.root, [slot_write(slot) for slot in slots], events, root_version=new.version)
+    writes = [slot_write(slot) for slot in slots]
+    commit = prepare(held.ledger, held.root, writes, events, root_version=new.version, previous_root=old.version)
     sealed_old = held.root.seal_record(bytes(old.key.material), root_place(old.version, new.version))
     keep_old = Statement(
         "UPDATE roots SET sealed = ? WHERE version = ? AND sealed IS NULL", (sealed_old, old.version), "the root key"
@@ -193,8 +197,10 @@ async def _reseal_events(held: Opened) -> None:
 
 async def _remove_previous(held: Opened, previous: RootVersion) -> None:
     version = held.root.current.version
+    commit = prepare(held.ledger, held.root, [])
 
     def write(tx: Connection) -> None:
+        commit.write(tx)
         for table in _TABLES:
             left = tx.execute(f"SELECT COUNT(*) FROM {table} WHERE root_version <> ?", (version,))  # noqa: S608
             if left != [(0,)]:
@@ -202,3 +208,4 @@ async def _remove_previous(held: Opened, previous: RootVersion) -> None:
         execute(tx, [Statement("DELETE FROM roots WHERE version = ?", (previous.version,), "the root key")])
 
     await held.database.transact(write)
+    held.ledger.keep(commit)

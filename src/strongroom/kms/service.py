@@ -8,10 +8,11 @@ This module knows no HTTP and no file. What an operation does is in its own modu
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from strongroom.audit.log import AuditUnavailable
 from strongroom.aws.kms_errors import KmsError
@@ -31,10 +32,12 @@ from strongroom.kms.maintenance import first_due
 from strongroom.kms.managed_keys import S3_ALIAS, STORE_ALIAS, managed_key
 from strongroom.kms.operations import RULES, Rule, Target
 from strongroom.kms.recording import Event, call_event, service_event
-from strongroom.kms.records import LastUsage
+from strongroom.kms.records import Key, LastUsage
 from strongroom.kms.state import Change, Put
 from strongroom.observe import log
 from strongroom.observe.metrics import count_integrity_error
+
+T = TypeVar("T")
 
 # What a service may ask, for itself or for a person: what an object's key needs, and nothing that manages keys.
 SERVICE_OPERATIONS = frozenset({"Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncrypt"})
@@ -57,7 +60,7 @@ class Durable(Protocol):
         ...
 
     async def pending_events(self) -> list[tuple[int, Event]]:
-        """Events that are not known to be in the log, by number, in order. Raises Unavailable."""
+        """Events that are not known to be in the log, by number, in order. Raises Unavailable, IntegrityError."""
         ...
 
     def forget_events(self, through: int) -> None:
@@ -154,7 +157,7 @@ class KeyService:
             _check_tokens(trace.call.input)
             _check_contexts(trace.call.input)
             await self._make_managed_key(trace.call)
-            await (self._change(rule, trace) if rule.mutates else self._decide(rule, trace))
+            await (self._change(rule, trace) if rule.mutates else self._read(rule, trace))
         except KmsError as error:
             trace.error = error
         except IntegrityError as error:
@@ -171,12 +174,30 @@ class KeyService:
             await self._append(event)
             self._note_use(trace, event)
 
+    async def _read(self, rule: Rule, trace: _Trace) -> None:
+        """What the call comes to, which changes nothing. Raises KmsError."""
+        keys = self._judge(rule, trace)
+        work = partial(rule.function, trace.call, self._kms, *keys)
+        trace.outcome = await self._in_thread(work) if is_slow(trace.call.operation, trace.call.input) else work()
+        stop_dry_run(trace.call)
+
     async def _change(self, rule: Rule, trace: _Trace) -> None:
-        """Alone: nothing of it shows before it is durable, together with its record."""
+        """Alone, but for what takes long and can be made ahead: nothing of it shows before it is durable, together with
+        its record. Raises KmsError.
+        """
+        made = []
+        if rule.ahead is not None and is_slow(trace.call.operation, trace.call.input):
+            self._judge(rule, trace)  # nobody sets the service to work who may not
+            made.append(await self._in_thread(partial(rule.ahead, trace.call)))
         async with self._store.writing:
-            await self._decide(rule, trace)
+            keys = self._judge(rule, trace)
+            trace.outcome = rule.function(trace.call, self._kms, *keys, *made)
+            stop_dry_run(trace.call)
             if trace.outcome.changes:
                 await self._commit(trace.outcome.changes, self._event(trace), trace)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
         """Whoever waits for it may be cancelled: memory, store and record must not part."""
@@ -186,8 +207,8 @@ class KeyService:
         task.add_done_callback(_look_at)
         await asyncio.shield(task)
 
-    async def _decide(self, rule: Rule, trace: _Trace) -> None:
-        """What the call comes to, nothing being changed yet. Raises KmsError."""
+    def _judge(self, rule: Rule, trace: _Trace) -> list[Key]:
+        """The keys that the call is about, once the caller may and their states allow it. Raises KmsError."""
         kms, call = self._kms, trace.call
         trace.targets = rule.targets(call, kms)
         _check_service(call, trace.targets)
@@ -196,13 +217,7 @@ class KeyService:
             if target.in_any_state:
                 continue
             check_state(call.operation, target.key, kms.key_arn(target.key.key_id))
-        keys = [target.key for target in trace.targets]
-        if is_slow(call.operation, call.input):
-            loop = asyncio.get_running_loop()
-            trace.outcome = await loop.run_in_executor(self._threads, rule.function, call, kms, *keys)
-        else:
-            trace.outcome = rule.function(call, kms, *keys)
-        stop_dry_run(call)
+        return [target.key for target in trace.targets]
 
     def _authorize(self, rule: Rule, call: KmsCall, targets: Sequence[Target]) -> tuple[Permission, ...]:
         """Why each right is there. Raises AccessDeniedException."""
@@ -276,7 +291,7 @@ class KeyService:
         await self.record_pending()
 
     async def record_pending(self) -> None:
-        """Write the records that were committed with their changes. Raises KmsError, Unavailable."""
+        """Write the records that were committed with their changes. Raises KmsError, Unavailable, IntegrityError."""
         self._commits += 1
         await self._catch_up()
 

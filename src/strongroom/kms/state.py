@@ -38,6 +38,7 @@ class State:
         self.usages: dict[str, LastUsage] = {}
         self._aliases_of: dict[str, dict[str, None]] = {}
         self._grants_of: dict[str, dict[str, None]] = {}
+        self._grants_to: dict[tuple[str, str], dict[str, None]] = {}
         self.apply(Put(record) for record in records)
 
     def aliases_of(self, key_id: str) -> Iterator[Alias]:
@@ -45,6 +46,13 @@ class State:
 
     def grants_of(self, key_id: str) -> Iterator[Grant]:
         return (self.grants[grant_id] for grant_id in self._grants_of.get(key_id, ()))
+
+    def count_grants(self, key_id: str) -> int:
+        return len(self._grants_of.get(key_id, ()))
+
+    def grants_to(self, key_id: str, grantee: str) -> Iterator[Grant]:
+        """Asked at every call that no policy allows, of keys that may have 50,000 grants."""
+        return (self.grants[grant_id] for grant_id in self._grants_to.get((key_id, grantee), ()))
 
     def materials_of(self, key: Key) -> list[Material]:
         """Oldest first, the one that waits for its rotation last."""
@@ -75,6 +83,7 @@ class State:
             case Grant():
                 self.grants[record_id] = record
                 self._grants_of.setdefault(key_id, {})[record_id] = None
+                self._grants_to.setdefault((key_id, record.grantee), {})[record_id] = None
             case LastUsage():
                 self.usages[record_id] = record
 
@@ -83,7 +92,7 @@ class State:
             case "key":
                 del self.keys[record_id]
                 self._aliases_of.pop(record_id, None)
-                self._grants_of.pop(record_id, None)
+                self._grants_of.pop(record_id, None)  # its grants are removed before it
             case "material":
                 del self.materials[bytes.fromhex(record_id)]
             case "alias":
@@ -92,5 +101,9 @@ class State:
             case "grant":
                 grant = self.grants.pop(record_id)
                 self._grants_of.get(grant.key_id, {}).pop(record_id, None)
+                to = self._grants_to[grant.key_id, grant.grantee]
+                del to[record_id]
+                if not to:
+                    del self._grants_to[grant.key_id, grant.grantee]
             case "usage":
                 del self.usages[record_id]

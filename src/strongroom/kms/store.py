@@ -180,8 +180,10 @@ class KmsStore:
 
     async def pending_events(self) -> list[tuple[int, Event]]:
         """Events that were committed and are not known to be in the audit log, by number, in order. After a crash one
-        may be in the log all the same: its eventID tells.
+        may be in the log all the same: its eventID tells. Raises IntegrityError, also where one has been removed:
+        what was done must not be left out of the log.
         """
+        first, last = self._written_through + 1, self.last_event
         rows = await self._held.database.read(
             "SELECT number, root_version, sealed FROM events WHERE number > ? ORDER BY number", (self._written_through,)
         )
@@ -191,6 +193,9 @@ class KmsStore:
             plaintext = self.root.open_record(sealed, event_place(number, root_version))
             event: dict[str, Any] = msgspec.json.decode(plaintext)
             found.append((number, event))
+        numbers = [number for number, _ in found]
+        if numbers != list(range(first, first + len(numbers))) or first + len(numbers) <= last:
+            raise IntegrityError(f"events {first} to {last} are to be written to the audit log: an event was removed")
         return found
 
     def forget_events(self, through: int) -> None:

@@ -210,6 +210,16 @@ def test_retire_grant__by_nobody_else(kms: Any, key: dict[str, Any], alice: User
     assert ids(kms.list_grants(KeyId=key["KeyId"])) == [made["GrantId"]]
 
 
+def test_retire_grant__a_grant_retires_itself_and_no_other(
+    kms: Any, key: dict[str, Any], alice: User, bob: User
+) -> None:
+    kms.create_grant(KeyId=key["KeyId"], GranteePrincipal=alice.arn, Operations=["RetireGrant"])
+    bobs = kms.create_grant(KeyId=key["KeyId"], GranteePrincipal=bob.arn, Operations=[*DATA, "RetireGrant"])
+    for named in ({"GrantToken": bobs["GrantToken"]}, {"KeyId": key["Arn"], "GrantId": bobs["GrantId"]}):
+        assert refused(alice.kms.retire_grant, **named) == denied(alice, "RetireGrant", key)
+    assert bobs["GrantId"] in ids(kms.list_grants(KeyId=key["KeyId"]))
+
+
 def test_retire_grant__names_one_grant_in_one_way(kms: Any, key: dict[str, Any]) -> None:
     other = kms.create_key()["KeyMetadata"]
     made = kms.create_grant(KeyId=key["KeyId"], GranteePrincipal=ROOT, Operations=DATA)

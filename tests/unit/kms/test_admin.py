@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from strongroom.aws.kms_errors import KmsError
 from strongroom.kms import slots
 from strongroom.kms.admin import Admin
 from strongroom.kms.admin_asgi import application
@@ -32,14 +33,19 @@ def make_event(name: str, details: Mapping[str, Any], *, error: str | None = Non
 
 @dataclass
 class Running:
-    """An administrator's view of a running service. `log`: what came to be recorded."""
+    """An administrator's view of a running service. `log`: what came to be recorded. `refuses`: nothing can be."""
 
     store: KmsStore
     state: State
     environ: dict[str, str]
     log: list[Event] = field(default_factory=list)
+    refuses: bool = False
 
     async def recorded(self) -> None:
+        if self.refuses:
+            raise KmsError(
+                "KMSInternalException", "The service can't record the request.", reason="no space for the audit log"
+            )
         for number, event in await self.store.pending_events():
             self.log.append(event)
             self.store.forget_events(number)
@@ -324,3 +330,27 @@ async def test_backup__that_cannot_be_written_is_told_and_leaves_nothing(tmp_pat
         assert start["status"] == 503
         assert json.loads(body) == {"error": "the key service can't write a copy of kms.db: No space left on device"}
         assert not [name for name in os.listdir(tmp_path) if "copy" in name]
+
+
+# --- what can't be recorded
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/slots", None),
+        ("POST", "/slots", {"kind": "keyfile", "name": "second"}),
+        ("DELETE", "/slots/nobody", None),
+        ("POST", "/rotate-root", None),
+        ("POST", "/backup", None),
+    ],
+)
+@in_loop
+async def test_what_can_not_be_recorded_is_told_as_such(
+    tmp_path: Path, method: str, path: str, body: dict[str, str] | None
+) -> None:
+    async with running(tmp_path) as service:
+        service.refuses = True
+        status, lines = await service.send(method, path, body)
+        assert status == (200 if path == "/rotate-root" else 503)  # a rotation's answer has begun by then
+        assert lines[-1] == {"error": "no space for the audit log"}

@@ -306,12 +306,18 @@ class TestRetirement:
             permission = authorize_retirement(asked, kms(given), subject, given, policies=policies)
             assert permission.given_by == expected
 
-    def test_another_grant_with_retire_grant_does_not_help(self):
-        mine = grant(ALICE, "RetireGrant", grant_id="11" * 32)
-        other = grant(BOB, "Decrypt", grant_id="22" * 32)
-        with pytest.raises(KmsError):
-            authorize_retirement(call("RetireGrant"), kms(other), key(statement(BOB)), other, policies=[])
-        assert authorize_retirement(call("RetireGrant"), kms(mine), key(statement(BOB)), mine, policies=[])
+    @pytest.mark.parametrize("policies", [[], ALLOW_ALL])
+    @pytest.mark.parametrize("grantee", [ALICE, ROOT])
+    def test_another_grant_with_retire_grant_does_not_help(self, grantee, policies):
+        mine = grant(grantee, "RetireGrant", grant_id="11" * 32)
+        other = grant(BOB, "Decrypt", "RetireGrant", grant_id="22" * 32)
+        known = kms(mine, other)
+        with pytest.raises(KmsError) as caught:
+            authorize_retirement(call("RetireGrant"), known, key(statement(BOB)), other, policies=policies)
+        assert caught.value.code == "AccessDeniedException"
+        if grantee == ALICE or policies:  # a grant to the account leaves it to identity policies
+            permission = authorize_retirement(call("RetireGrant"), known, key(statement(BOB)), mine, policies=policies)
+            assert (permission.given_by, permission.name) == ("grant", mine.grant_id)
 
 
 class TestOtherAccounts:

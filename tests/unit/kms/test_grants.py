@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from strongroom.aws.kms_errors import KmsError
 from strongroom.kms import grants
 from strongroom.kms.call import Kms
-from strongroom.kms.grants import create_grant, grant_of_token, list_grants, named_grant, revoke_grant, token_of
+from strongroom.kms.grants import (
+    create_grant,
+    grant_of_token,
+    list_grants,
+    list_retirable_grants,
+    named_grant,
+    revoke_grant,
+    token_of,
+)
 from strongroom.kms.records import Grant, Key
 from tests.kms_values import ACCOUNT, add_key, call, new_kms
 
@@ -57,6 +65,16 @@ def test_any_other_text_is_no_token(text: str) -> None:
 def test_the_account_is_its_root(kms: Kms, key: Key) -> None:
     grant = granted(kms, key, RetiringPrincipal=ACCOUNT)
     assert grant.grantee == grant.retiring == grant.issuing_account == kms.account_root
+    for name in (ACCOUNT, kms.account_root):
+        for listed in (
+            list_grants(call("ListGrants", GranteePrincipal=name), kms, key),
+            list_retirable_grants(call("ListRetirableGrants", RetiringPrincipal=name), kms),
+        ):
+            assert [each["GrantId"] for each in listed.output["Grants"]] == [grant.grant_id]
+
+
+def test_retirable_grants_are_somebodys(kms: Kms) -> None:
+    assert code_of(list_retirable_grants, call("ListRetirableGrants"), kms) == "ValidationException"
 
 
 def test_a_principal_that_is_not_there_gets_no_grant(kms: Kms, key: Key) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hmac
+import math
 import os
 from datetime import timedelta
 from functools import cache
@@ -251,6 +252,24 @@ def test_import__an_rsa_key_whose_numbers_do_not_belong_together_is_refused() ->
     der = bytearray(pkcs8("RSA_2048"))
     der[60] ^= 1  # within the modulus
     assert error_of(bring, kms, key, bytes(der), AES_WRAP) == ("IncorrectKeyMaterialException", None)
+    good = pair_of("RSA_2048").private_numbers()
+    for name in ("d", "dmp1", "dmq1", "iqmp"):
+        numbers = {each: getattr(good, each) for each in ("p", "q", "d", "dmp1", "dmq1", "iqmp")}
+        numbers[name] += 2
+        bad = rsa.RSAPrivateNumbers(**numbers, public_numbers=good.public_numbers)
+        assert error_of(bring, kms, key, unproved(bad), AES_WRAP) == ("IncorrectKeyMaterialException", None)
+
+
+def test_import__an_rsa_key_of_numbers_that_are_no_primes_is_refused() -> None:
+    kms, key = external("RSA_2048", "SIGN_VERIFY")
+    p, q = 2**1024 - 1, pair_of("RSA_2048").private_numbers().q
+    d = pow(65537, -1, math.lcm(p - 1, q - 1))
+    bad = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), rsa.RSAPublicNumbers(65537, p * q))
+    assert error_of(bring, kms, key, unproved(bad), AES_WRAP) == ("IncorrectKeyMaterialException", None)
+
+
+def unproved(numbers: rsa.RSAPrivateNumbers) -> bytes:
+    return private_der(numbers.private_key(unsafe_skip_rsa_key_validation=True))
 
 
 # --- the wrapping and the token

@@ -50,3 +50,22 @@ def test_another_region_is_told_by_its_name(region: str) -> None:
     with pytest.raises(KmsError) as raised:
         resolve(KMS, f"arn:aws:kms:{region}:{ACCOUNT}:key/{KEY.key_id}", aliases=True)
     assert (raised.value.code, raised.value.message) == ("NotFoundException", f"Invalid arn {region}")
+
+
+@pytest.mark.parametrize("aliases", [True, False])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        (f"{ARN}key/alias/a/b", "InvalidArnException"),  # an alias in the place of a key id is none
+        (f"{ARN}alias/alias/a/b", "NotFoundException"),
+        (f"{ARN}key/key/{KEY.key_id}", "NotFoundException"),
+        (f"{ARN}{KEY.key_id}", "InvalidArnException"),
+        (f"arn:aws-cn:kms:{REGION}:{ACCOUNT}:key/{KEY.key_id}", "InvalidArnException"),
+        (f"arn:awsome:kms:{REGION}:{ACCOUNT}:alias/a/b", "InvalidArnException"),
+        (f"arn:aws:s3:{REGION}:{ACCOUNT}:key/{KEY.key_id}", "InvalidArnException"),
+    ],
+)
+def test_what_only_looks_like_an_arn_of_ours_is_refused(name: str, code: str, aliases: bool) -> None:
+    with pytest.raises(KmsError) as raised:
+        resolve(KMS, name, aliases=aliases)
+    assert raised.value.code == code

@@ -1,7 +1,8 @@
 """strongroom.kms.service: nothing leaves before its record, nothing shows before it is durable, nobody is left half done."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from strongroom.aws.kms_errors import KmsError
 from strongroom.database.database import Unavailable
 from strongroom.identity.store import Person, UnknownPrincipal
 from strongroom.kms.call import Kms
+from strongroom.kms.key_specs import generate_material
 from strongroom.kms.policies import default_policy
 from strongroom.kms.recording import Event
 from strongroom.kms.service import KeyService
@@ -75,11 +77,14 @@ class Log:
         return [event["eventName"] for event in self.events]
 
 
+@dataclass
 class Everybody:
     """The root user, and nobody else."""
 
+    root_exists: bool = True
+
     def person(self, arn: str) -> Person:
-        if not arn.endswith(":root"):
+        if not arn.endswith(":root") or not self.root_exists:
             raise UnknownPrincipal(arn)
         return Person(ACCOUNT, ())
 
@@ -89,6 +94,7 @@ class Bench:
     kms: Kms
     store: Store
     log: Log
+    people: Everybody
     service: KeyService
 
     async def ask(self, operation: str, **given: Any) -> Mapping[str, Any]:
@@ -106,10 +112,10 @@ class Bench:
 
 def on_bench(test: Callable[[Bench], Coroutine[Any, Any, None]]) -> None:
     async def body() -> None:
-        kms, store, log = new_kms(), Store(), Log()
+        kms, store, log, people = new_kms(), Store(), Log(), Everybody()
         with ThreadPoolExecutor(1) as threads:
-            service = KeyService(kms, store, log, identities=Everybody(), threads=threads)
-            await test(Bench(kms, store, log, service))
+            service = KeyService(kms, store, log, identities=people, threads=threads)
+            await test(Bench(kms, store, log, people, service))
             await service.finish()
 
     run(body())
@@ -219,6 +225,66 @@ def test_nothing_of_a_change_shows_before_it_is_durable() -> None:
         bench.store.held.set()
         await disabling
         assert (await bench.ask("DescribeKey", KeyId=key))["KeyMetadata"]["KeyState"] == "Disabled"
+
+    on_bench(test)
+
+
+@pytest.fixture
+def slowly(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """RSA keys take until it is set."""
+    done = threading.Event()
+
+    def generate(spec: str) -> tuple[bytes, bytes]:
+        if spec.startswith("RSA"):
+            assert done.wait(10)
+            return b"private", b"public"
+        return generate_material(spec)
+
+    monkeypatch.setattr("strongroom.kms.keys.generate_material", generate)
+    yield done
+    done.set()
+
+
+RSA = {"KeySpec": "RSA_4096", "KeyUsage": "SIGN_VERIFY"}
+
+
+def test_while_an_rsa_key_is_made_others_make_their_changes(slowly: threading.Event) -> None:
+    async def test(bench: Bench) -> None:
+        making = asyncio.create_task(bench.ask("CreateKey", **RSA))
+        await asyncio.sleep(0.01)
+        key = await asyncio.wait_for(bench.key(), 5)
+        await bench.ask("DisableKey", KeyId=key)
+        assert not making.done()
+        slowly.set()
+        made = (await making)["KeyMetadata"]
+        assert (made["KeySpec"], made["KeyState"]) == ("RSA_4096", "Enabled")
+        (material,) = bench.kms.state.materials_of(bench.kms.state.keys[made["KeyId"]])
+        assert material.public_key == b"public"
+        assert bench.log.names == ["CreateKey", "DisableKey", "CreateKey"]
+
+    on_bench(test)
+
+
+def test_a_right_that_was_taken_away_while_an_rsa_key_was_made_is_gone(slowly: threading.Event) -> None:
+    async def test(bench: Bench) -> None:
+        making = asyncio.create_task(bench.refused("CreateKey", **RSA))
+        await asyncio.sleep(0.01)
+        bench.people.root_exists = False
+        slowly.set()
+        assert (await making).code == "AccessDeniedException"
+        assert bench.kms.state.keys == {}
+
+    on_bench(test)
+
+
+def test_nobody_sets_the_service_to_work_who_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def generate(_spec: str) -> tuple[bytes, bytes]:
+        raise AssertionError
+
+    async def test(bench: Bench) -> None:
+        monkeypatch.setattr("strongroom.kms.keys.generate_material", generate)
+        bench.people.root_exists = False
+        assert (await bench.refused("CreateKey", **RSA)).code == "AccessDeniedException"
 
     on_bench(test)
 

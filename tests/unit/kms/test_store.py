@@ -6,17 +6,21 @@ import os
 import shutil
 import sqlite3
 import traceback
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from strongroom.crypto import kms_sealing
 from strongroom.crypto.errors import IntegrityError
+from strongroom.crypto.kms_sealing import RecordPlace
+from strongroom.crypto.rows import RowSealer
 from strongroom.database.database import DatabaseFull, Unavailable
-from strongroom.kms import slots
+from strongroom.kms import root_rotation, slots
 from strongroom.kms.audit_head import AuditHead
-from strongroom.kms.commits import prepare
+from strongroom.kms.commits import head_place, prepare
 from strongroom.kms.creation import KmsStoreError
 from strongroom.kms.opening import KmsInUse
 from strongroom.kms.records import Key
@@ -128,6 +132,22 @@ async def test_open__a_key_without_its_database_is_never_given_another(tmp_path:
         await open_store(tmp_path)
     assert (tmp_path / "root.key").read_bytes() == before
     assert not (tmp_path / "kms.db").exists()
+
+
+@in_loop
+async def test_open__what_an_unfinished_start_left_is_removed_and_nobodys_key_file(tmp_path: Path) -> None:
+    left = ("kms.db.new", "kms.db.new-wal", "kms.db.new.lock", "root.key.new", ".root.key.new.0123456789abcdef")
+    kept = ("site.new.key", "kms.db.newest", "recovery.key")
+    for name in (*left, *kept):
+        (tmp_path / name).write_bytes(b"left")
+        (tmp_path / name).chmod(0o600)
+    async with opened(tmp_path) as store:
+        await add_keys(store, 1)
+    there = set(os.listdir(tmp_path))
+    assert not there & set(left)
+    assert {"kms.db", "root.key", *kept} <= there
+    for name in kept:
+        assert (tmp_path / name).read_bytes() == b"left"
 
 
 @in_loop
@@ -287,6 +307,22 @@ async def test_commit__finds_out_who_edits_the_file_of_a_running_service(tmp_pat
 
 
 @in_loop
+async def test_an_older_copy_that_is_put_back_meanwhile_is_not_taken_over(tmp_path: Path) -> None:
+    """By what reads records of a running service: neither sealed anew under another root nor brought back by a restore."""
+    async with opened(tmp_path) as store:
+        (key,) = await add_keys(store, 1)
+        with closing(sqlite3.connect(tmp_path / "kms.db", isolation_level=None)) as database:
+            row = database.execute("SELECT * FROM records WHERE kind = 'key'").fetchone()
+            await commit(store, Put(msgspec.structs.replace(key, enabled=False)))
+            database.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)", row)
+        told = f"the record key {key.key_id} is missing or an older copy"
+        with pytest.raises(IntegrityError, match=told):
+            await store.accept_restore([key.key_id], after_revision=0, events=[])
+        with pytest.raises(IntegrityError, match=told):
+            await store.rotate_root(Given(directory=tmp_path, environ={}), apply=lambda _: None)
+
+
+@in_loop
 async def test_records__of_one_time_are_never_sealed_twice_alike(tmp_path: Path) -> None:
     """Each record's revision is that of the commit that wrote it, so that a record which is made anew under a name that
     was there before can't be exchanged for the old one.
@@ -331,12 +367,53 @@ async def test_events__wait_until_they_are_known_to_be_in_the_log(tmp_path: Path
 
 
 @in_loop
+async def test_events__that_somebody_takes_out_of_a_running_service_are_missed(tmp_path: Path) -> None:
+    """Also by a trigger, which SQLite runs inside our own transaction."""
+    async with opened(tmp_path) as store:
+        with closing(sqlite3.connect(tmp_path / "kms.db", isolation_level=None)) as database:
+            for take in ("NEW.number", "NEW.number - 1"):
+                database.execute(
+                    f"CREATE TRIGGER thief AFTER INSERT ON events BEGIN DELETE FROM events WHERE number = {take}; END"
+                )
+                await commit(store, events=[{"eventID": "one"}, {"eventID": "two"}])
+                with pytest.raises(IntegrityError, match="an event was removed"):
+                    await store.pending_events()
+                database.execute("DROP TRIGGER thief")
+                store.forget_events(store.last_event)
+        assert await store.pending_events() == []
+        await commit(store, events=[{"eventID": "three"}])
+        assert [event["eventID"] for _, event in await store.pending_events()] == ["three"]
+
+
+@in_loop
 async def test_audit_head__is_kept_and_of_many_at_a_time_the_last_counts(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         heads = [AuditHead(sequence=number, hash=bytes.fromhex("00") * 32, state_revision=1) for number in range(50)]
         await asyncio.gather(*(store.keep_audit_head(head) for head in heads))
     async with opened(tmp_path) as store:
         assert store.audit_head() == heads[-1]
+
+
+@in_loop
+async def test_audit_head__tells_a_state_that_is_older_than_itself(tmp_path: Path) -> None:
+    """Put back as a whole, but for the audit head; no event is waiting that would tell it."""
+    path, before = tmp_path / "kms.db", tmp_path / "before.db"
+    async with opened(tmp_path) as store:
+        (key,) = await add_keys(store, 1)
+        await store.keep_audit_head(AuditHead(sequence=1, hash=bytes(32), state_revision=store.state_revision))
+    shutil.copy(path, before)
+    async with opened(tmp_path) as store:
+        await commit(store, Put(msgspec.structs.replace(key, enabled=False)))
+        await store.keep_audit_head(AuditHead(sequence=2, hash=bytes(32), state_revision=store.state_revision))
+    with sqlite3.connect(path, isolation_level=None) as database:
+        database.execute("ATTACH ? AS before", (str(before),))
+        for table in ("slots", "records", "revisions"):
+            database.execute(f"DELETE FROM {table}")
+            database.execute(f"INSERT INTO {table} SELECT * FROM before.{table}")
+        database.execute("INSERT OR REPLACE INTO heads SELECT * FROM before.heads WHERE name = 'state'")
+    database.close()
+    with pytest.raises(IntegrityError, match="the state is older than the audit head beside it"):
+        await open_store(tmp_path)
 
 
 @in_loop
@@ -465,7 +542,7 @@ async def test_rotate_root__everything_opens_and_is_under_the_new_root(tmp_path:
             given, apply=state.apply, progress=lambda *r: reports.append(r), events=[{"eventID": "RotateRoot"}]
         )
         assert version == 2
-        assert store.state_revision == before + 1
+        assert store.state_revision == before + 2  # the first transaction and the last
         assert reports[-1] == (1204, 1204)
         for name, material in state.materials.items():
             assert store.root.open_material(state.keys[material.key_id], material) == plain[name]
@@ -591,6 +668,94 @@ async def test_rotate_root__an_old_copy_with_a_removed_slot_leads_to_no_later_ro
     shutil.copy(copy / "root.key", directory / "root.key")
     with pytest.raises(SlotError, match="no unseal slot opens the root key"):
         await open_store(directory)
+
+
+async def cut_short(directory: Path, store: KmsStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rotation of the root of which the first transaction happens, and no more."""
+    database, transact = store._held.database, store._held.database.transact
+    taken = 0
+
+    async def second_fails(*arguments: Any, **named: Any) -> Any:
+        nonlocal taken
+        taken += 1
+        if taken > 1:
+            raise DatabaseFull("no space")
+        return await transact(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "transact", second_fails)
+        with pytest.raises(Unavailable):
+            await store.rotate_root(Given(directory=directory, environ={}), apply=lambda _: None)
+
+
+@pytest.mark.parametrize("forged", [("roots",), ("roots", "records"), ("roots", "records", "heads")])
+@in_loop
+async def test_rotate_root__the_root_of_before_is_not_to_be_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forged: tuple[str, ...]
+) -> None:
+    """Whoever knows the old root (by a removed slot and an old copy), caught the file while the rotation ran and can write
+    it now: the row that keeps the old root must not bring it into force again, nor what they seal under it.
+    """
+    async with opened(tmp_path) as store:
+        (key,) = await add_keys(store, 1)
+        old = bytes(store.root.current.key.material)
+        await cut_short(tmp_path, store, monkeypatch)
+    path = tmp_path / "kms.db"
+    with sqlite3.connect(path) as database:
+        (kept,) = database.execute("SELECT * FROM roots WHERE sealed IS NOT NULL").fetchall()
+    database.close()
+    async with opened(tmp_path) as store:  # which finishes it
+        assert (store.root.current.version, store.root.previous) == (2, None)
+        store_id, head = store.root.store_id, store._held.ledger.head
+    sealer = RowSealer(kms_sealing.record_key(old))
+
+    def sealed(plaintext: bytes, place: RecordPlace) -> bytes:
+        return kms_sealing.seal_record(sealer, plaintext, store_id=store_id, place=place)
+
+    with sqlite3.connect(path) as database:
+        database.execute("INSERT INTO roots VALUES (?, ?, ?)", kept)
+        if "records" in forged:
+            ((revision,),) = database.execute("SELECT revision FROM records WHERE kind = 'key'").fetchall()
+            place = RecordPlace(
+                kind="key",
+                record_id=key.key_id,
+                key_id=kms_sealing.raw_key_id(key.key_id),
+                revision=revision,
+                root_version=1,
+            )
+            row = sealed(msgspec.msgpack.encode(msgspec.structs.replace(key, policy="mine")), place)
+            database.execute("UPDATE records SET root_version = 1, sealed = ? WHERE kind = 'key'", (row,))
+        if "heads" in forged:
+            ((revision,),) = database.execute("SELECT revision FROM heads WHERE name = 'state'").fetchall()
+            claim = msgspec.structs.replace(head, previous_root=1)
+            row = sealed(msgspec.msgpack.encode(claim), head_place("state", revision, 1))
+            database.execute("UPDATE heads SET root_version = 1, sealed = ? WHERE name = 'state'", (row,))
+    database.close()
+    with pytest.raises(IntegrityError, match="of the root key"):
+        await open_store(tmp_path)
+
+
+@in_loop
+async def test_rotate_root__a_row_of_before_that_is_put_back_meanwhile_keeps_it_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reseal_events = root_rotation._reseal_events
+
+    async with opened(tmp_path) as store:
+        await add_keys(store, 1)
+        with closing(sqlite3.connect(tmp_path / "kms.db", isolation_level=None)) as database:
+            row = database.execute("SELECT * FROM records WHERE kind = 'key'").fetchone()
+
+            async def put_back(held: Any) -> None:
+                await reseal_events(held)
+                database.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)", row)
+
+            monkeypatch.setattr(root_rotation, "_reseal_events", put_back)
+            with pytest.raises(IntegrityError, match="records under another root were put back"):
+                await store.rotate_root(Given(directory=tmp_path, environ={}), apply=lambda _: None)
+        monkeypatch.undo()
+        assert await store.rotate_root(Given(directory=tmp_path, environ={}), apply=lambda _: None) == 2
+        await store.load()
 
 
 # --- size
