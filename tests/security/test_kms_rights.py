@@ -243,6 +243,8 @@ def test_one_persons_bucket_key_serves_nobody_else_however_many_ask(tmp_path, ke
         answers = await asyncio.gather(alice.get("k"), *tries, alice.get("k"), return_exceptions=True)
         assert answers[0] == answers[-1] == CONTENT
         assert all(isinstance(answer, S3Error) and answer.status == 403 for answer in answers[1:-1])
+        assert await alice.get("k") == CONTENT
+        await alice.put("l", CONTENT, **mode)
         asked = [(each.principal, each.action) for each in world.record.questions]
         alices = alice.requester.principal.arn
         assert [action for who, action in asked if who == alices] == ["GenerateDataKey", "Decrypt"]
