@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.harness import Server, running, unique_bucket
+from tests.key_service import KeyServer, serving
 
 # The machine that runs the tests is busy with the others of them.
 settings.register_profile("strongroom", deadline=None)
@@ -48,6 +49,13 @@ def s3(server: Server) -> Any:
 @pytest.fixture(scope="session")
 def s3_tls(server: Server) -> Any:
     return server.s3(tls=True)
+
+
+@pytest.fixture(scope="session")
+def key_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyServer]:
+    """A key service on sockets, in this process: its store, its log and its people are real. S3 may ask it."""
+    with serving(tmp_path_factory.mktemp("kms") / "data", for_s3=True) as server:
+        yield server
 
 
 @pytest.fixture

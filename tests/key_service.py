@@ -6,6 +6,7 @@ What a test has of it is what clients have: boto3 clients for the root user and 
 import asyncio
 import configparser
 import json
+import os
 import socket
 import threading
 import time
@@ -23,7 +24,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from strongroom.config import Settings
-from strongroom.edge import listener
+from strongroom.edge import listener, unix_socket
 from strongroom.edge.asgi import application
 from strongroom.identity.files import open_identity_store, require_key
 from strongroom.identity.keys import service_credentials
@@ -174,14 +175,21 @@ class KeyServer:
         """What the service does by itself every half minute, once."""
         self.run(self.opened.service.do_what_is_due())
 
-    def events(self, name: str | None = None) -> list[dict[str, Any]]:
-        """The audit log's events, in order."""
-        lines = [
-            json.loads(line)
-            for path in sorted((self.data_dir / "audit").glob("*.jsonl"))
-            for line in path.read_text().splitlines()
-        ]
-        return [line["event"] for line in lines if name is None or line["event"]["eventName"] == name]
+    def events(self, name: str | None = None, *, since: Mapping[Path, int] | None = None) -> list[dict[str, Any]]:
+        """The audit log's events, in order. `since`: those after this `mark`."""
+        found = []
+        for path in self._logs():
+            with path.open("rb") as log:
+                log.seek((since or {}).get(path, 0))
+                found += [json.loads(line)["event"] for line in log]
+        return [event for event in found if name is None or event["eventName"] == name]
+
+    def mark(self) -> Mapping[Path, int]:
+        """Where the audit log ends now."""
+        return {path: path.stat().st_size for path in self._logs()}
+
+    def _logs(self) -> list[Path]:
+        return sorted((self.data_dir / "audit").glob("*.jsonl"))
 
     # --- bytes
 
@@ -226,10 +234,14 @@ def refused(call: Callable[..., Any], **given: Any) -> tuple[str, str]:
 
 
 @contextmanager
-def serving(data_dir: Path, wound: WoundClock | None = None) -> Iterator[KeyServer]:
-    """A key service in `data_dir`, made where there is none. It does by itself what is due only when a test says so."""
+def serving(data_dir: Path, wound: WoundClock | None = None, *, for_s3: bool = False) -> Iterator[KeyServer]:
+    """A key service in `data_dir`, made where there is none. It does by itself what is due only when a test says so.
+
+    `for_s3`: also on the Unix socket where S3's connector looks for it.
+    """
     initialise(data_dir, Settings())
     server = KeyServer(data_dir, wound or WoundClock())
+    kms_socket = Paths(data_dir).kms_socket
     started, failures = threading.Event(), list[BaseException]()
     stop: list[Callable[[], object]] = []
 
@@ -243,6 +255,9 @@ def serving(data_dir: Path, wound: WoundClock | None = None) -> Iterator[KeyServ
             service = replace(_json_service(settings, server.opened, internal=internal), stall_timeout=5.0)
             endpoints.append(listener.Endpoint(listener=opened, application=application(service), tls=None))
         server.port, server.internal_port = (each.listener.getsockname()[1] for each in endpoints)
+        if for_s3:
+            opened = unix_socket.open_unix_socket(kms_socket)
+            endpoints.append(replace(endpoints[-1], listener=opened, peers=frozenset({os.geteuid()})))
 
         async def tell() -> None:
             await up.wait()
@@ -255,6 +270,7 @@ def serving(data_dir: Path, wound: WoundClock | None = None) -> Iterator[KeyServ
         finally:
             telling.cancel()
             await server.opened.close()
+            kms_socket.unlink(missing_ok=True)
 
     def work() -> None:
         try:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.harness import Server, running
-from tests.key_service import KeyServer, serving
 
 DOMAIN = "s3.strongroom.test"
 
@@ -22,13 +21,6 @@ def careful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "STRONGROOM_LOG_FORMAT": "json",
     }
     with running(tmp_path_factory.mktemp("careful"), "--workers", "1", environment=settings) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def key_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyServer]:
-    """A key service on sockets, in this process: its store, its log and its people are real."""
-    with serving(tmp_path_factory.mktemp("kms") / "data") as server:
         yield server
 
 

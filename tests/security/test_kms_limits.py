@@ -37,15 +37,15 @@ def test_a_user_made_anew_under_a_name_has_what_key_policies_and_grants_give_tha
     assert refused(second.kms.describe_key, KeyId=by_id["KeyId"])[0] == "AccessDeniedException"  # the way out
 
 
-def test_an_object_that_came_from_sse_s3_keeps_its_etag_under_a_key(tmp_path: Path) -> None:
+def test_an_object_that_came_from_sse_s3_keeps_its_etag_under_a_key(tmp_path: Path, key_server: KeyServer) -> None:
     async def work(world: Any) -> None:
         await world.worker.put("k", CONTENT)
         change = {"Key": "k", "ObjectEncryption": {"SSEKMS": {"KMSKeyArn": world.key}}}
         await world.worker.sending(content_md5="x")("UpdateObjectEncryption", **change)
-        nobody = world.somebody("nobody")
+        nobody = await world.somebody("nobody")
         assert (await nobody("HeadObject", Key="k"))["ETag"] == f'"{hashlib.md5(CONTENT).hexdigest()}"'
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
 def test_log_and_database_put_back_together_are_told_by_a_checkpoint_kept_elsewhere_alone(tmp_path: Path) -> None:

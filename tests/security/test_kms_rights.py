@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from strongroom.aws.errors import S3Error
+from strongroom.keys.aws_kms import LIMITS
+from strongroom.keys.kms_endpoint import on_this_machine
 from strongroom.keys.provider import KeyServiceMisbehaved, KeyServiceRefusal, KeyServiceUnavailable
 from strongroom.s3.kms_errors import s3_error
-from tests.calls import ACCOUNT, BUCKET, Worker
-from tests.kms_calls import World, refused, with_world
+from tests.calls import BUCKET, Worker
+from tests.kms_calls import World, asking, refused, with_world
+from tests.kms_stub import CREDENTIALS, REGION, Refused, StubKms, listening
 
 CONTENT = b"plaintext" * 3000
 MODES = ["KMS", "bucket key", "DSSE"]
@@ -138,7 +141,7 @@ def sha256(content: bytes) -> str:
     return base64.b64encode(hashlib.sha256(content).digest()).decode()
 
 
-def test_b10_a_repeated_complete_tells_no_checksum_of_an_object_that_has_a_key_of_its_own_now(tmp_path):
+def test_b10_a_repeated_complete_tells_no_checksum_of_an_object_that_has_a_key_of_its_own_now(tmp_path, key_server):
     """It was SSE-S3 when it was uploaded, so the checksum stands with the upload; UpdateObjectEncryption came later."""
 
     async def work(world):
@@ -148,14 +151,14 @@ def test_b10_a_repeated_complete_tells_no_checksum_of_an_object_that_has_a_key_o
         encryption = {"SSEKMS": {"KMSKeyArn": world.key}}
         update = world.worker.sending(content_md5="x")
         await update("UpdateObjectEncryption", Key="k", ObjectEncryption=encryption)
-        mallory = world.somebody("mallory", "GenerateDataKey")
+        mallory = await world.somebody("mallory", "GenerateDataKey")
         error = await refused(mallory.complete(world.upload, world.listed))
         assert (error.status, error.code) == (403, "AccessDenied")
-        alice = world.somebody("alice", "Decrypt")
+        alice = await world.somebody("alice", "Decrypt")
         again = await alice.complete(world.upload, world.listed)
         assert again["ChecksumCRC64NVME"] == told["ChecksumCRC64NVME"]
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
 async def everything_stored(world: World) -> tuple[Any, ...]:
@@ -167,50 +170,49 @@ async def everything_stored(world: World) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("step", READS, ids=named)
-def test_b10_nothing_is_revealed_without_the_right_to_decrypt(tmp_path, mode, step):
+def test_b10_nothing_is_revealed_without_the_right_to_decrypt(tmp_path, key_server, mode, step):
     async def work(world):
         members = world.members(mode)
         await furnish(world, members)
         assert await world.worker.get("k") == CONTENT  # whatever may be remembered is remembered now
         before = await everything_stored(world)
-        who = world.somebody("mallory", "GenerateDataKey")
+        who = await world.somebody("mallory", "GenerateDataKey")
         error = await refused(step(world, who, members))
         assert (error.status, error.code) == (403, "AccessDenied")
-        arn = f"arn:aws:iam::{ACCOUNT}:user/mallory"
         assert error.message == (
-            f"User: {arn} is not authorized to perform: kms:Decrypt on resource: {world.key} because no identity-based"
+            f"User: {who.requester.principal.arn} is not authorized to perform: kms:Decrypt on resource: {world.key} because no identity-based"
             " policy allows the kms:Decrypt action"
         )
         if step is not complete_again:
             assert await everything_stored(world) == before
-        assert await step(world, world.somebody("alice", "GenerateDataKey", "Decrypt"), members)
+        assert await step(world, await world.somebody("alice", "GenerateDataKey", "Decrypt"), members)
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("step", WRITES, ids=named)
-def test_b3_nothing_is_written_without_the_right_to_generate(tmp_path, mode, step):
+def test_b3_nothing_is_written_without_the_right_to_generate(tmp_path, key_server, mode, step):
     async def work(world):
         members = world.members(mode)
         await furnish(world, members)
         before = await everything_stored(world)
-        error = await refused(step(world, world.somebody("mallory", "Decrypt"), members))
+        error = await refused(step(world, await world.somebody("mallory", "Decrypt"), members))
         assert (error.status, error.code) == (403, "AccessDenied")
         assert "kms:GenerateDataKey" in error.message
         assert await everything_stored(world) == before
-        assert await step(world, world.somebody("alice", "GenerateDataKey"), members)
+        assert await step(world, await world.somebody("alice", "GenerateDataKey"), members)
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_needs_no_key_needs_no_right(tmp_path, mode):
+def test_what_needs_no_key_needs_no_right(tmp_path, key_server, mode):
     async def work(world):
         await furnish(world, world.members(mode))
-        await without_a_key(world, world.somebody("nobody"))
+        await without_a_key(world, await world.somebody("nobody"))
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
 async def without_a_key(world: World, who: Worker) -> None:
@@ -230,19 +232,26 @@ async def without_a_key(world: World, who: Worker) -> None:
     assert [each["Key"] for each in (await who("ListObjectsV2"))["Contents"]] == ["plain"]
 
 
-def test_one_persons_bucket_key_serves_nobody_else_however_many_ask(tmp_path):
+def test_one_persons_bucket_key_serves_nobody_else_however_many_ask(tmp_path, key_server):
     async def work(world):
         mode = world.members("bucket key")
-        alice = world.somebody("alice", "GenerateDataKey", "Decrypt")
-        mallory = world.somebody("mallory")
+        alice = await world.somebody("alice", "GenerateDataKey", "Decrypt")
+        mallory = await world.somebody("mallory")
         await alice.put("k", CONTENT, **mode)
         assert await alice.get("k") == CONTENT
         tries = [mallory.get("k") for _ in range(50)] + [mallory.put(f"n{i}", CONTENT, **mode) for i in range(50)]
         answers = await asyncio.gather(alice.get("k"), *tries, alice.get("k"), return_exceptions=True)
         assert answers[0] == answers[-1] == CONTENT
         assert all(isinstance(answer, S3Error) and answer.status == 403 for answer in answers[1:-1])
+        assert await alice.get("k") == CONTENT
+        await alice.put("l", CONTENT, **mode)
+        asked = [(each.principal, each.action) for each in world.record.questions]
+        alices = alice.requester.principal.arn
+        assert [action for who, action in asked if who == alices] == ["GenerateDataKey", "Decrypt"]
+        mallorys = mallory.requester.principal.arn
+        assert {action for who, action in asked if who == mallorys} == {"GenerateDataKey", "Decrypt"}
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
 # --- what the key service can not or will not do
@@ -250,49 +259,45 @@ def test_one_persons_bucket_key_serves_nobody_else_however_many_ask(tmp_path):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("step", [*READS, *WRITES], ids=named)
-def test_an_outage_is_503_for_what_needs_the_key_and_nothing_falls_back(tmp_path, mode, step):
+def test_an_outage_is_503_for_what_needs_the_key_and_nothing_falls_back(tmp_path, key_server, mode, step):
     async def work(world):
         members = world.members(mode)
         await furnish(world, members)
-        carol = world.somebody("carol", "GenerateDataKey", "Decrypt")  # for whom no bucket key is remembered
+        carol = await world.somebody("carol", "GenerateDataKey", "Decrypt")  # for whom no bucket key is remembered
         if step is complete_again:
             await world.worker.complete(world.upload, world.listed)
         before = await everything_stored(world)
-        world.kms.down = True
         again = complete if step is complete_again else step
-        error = await refused(again(world, carol, members))
-        assert (error.status, error.code, dict(error.headers)) == (503, "ServiceUnavailable", {"Retry-After": "7"})
+        error = await refused(again(world, world.in_an_outage(carol), members))
+        assert (error.status, error.code, dict(error.headers)) == (503, "ServiceUnavailable", {"Retry-After": "1"})
         assert await everything_stored(world) == before
-        world.kms.down = False
         assert await again(world, carol, members)
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
-def test_an_outage_leaves_everything_else_as_it_is(tmp_path):
+def test_an_outage_leaves_everything_else_as_it_is(tmp_path, key_server):
     async def work(world):
         await furnish(world, world.members("KMS"))
-        world.kms.down = True
-        await without_a_key(world, world.worker)
+        await without_a_key(world, world.in_an_outage(world.worker))
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
 @pytest.mark.parametrize("mode", ["KMS", "DSSE"])
-def test_a_default_of_the_bucket_falls_back_to_nothing_either(tmp_path, mode):
+def test_a_default_of_the_bucket_falls_back_to_nothing_either(tmp_path, key_server, mode):
     async def work(world):
         algorithm = world.members(mode)["ServerSideEncryption"]
         rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": algorithm}}
         await world.worker("PutBucketEncryption", ServerSideEncryptionConfiguration={"Rules": [rule]})
-        world.kms.down = True
-        assert (await refused(world.worker.put("k", CONTENT))).status == 503
+        assert (await refused(world.in_an_outage(world.worker).put("k", CONTENT))).status == 503
         assert await world.worker.rows("SELECT count(*) FROM object_versions") == [(0,)]
         assert world.worker.blobs() == set()
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
-def test_a_refused_key_costs_no_upload(tmp_path):
+def test_a_refused_key_costs_no_upload(tmp_path, key_server):
     async def work(world):
         read = []
 
@@ -300,13 +305,13 @@ def test_a_refused_key_costs_no_upload(tmp_path):
             read.append("the body")
             yield b"0123456789"
 
-        who = world.somebody("mallory")
+        who = await world.somebody("mallory")
         for mode in MODES:
             error = await refused(who("PutObject", Key="k", body=body(), size=10, **world.members(mode)))
             assert error.status == 403
         assert read == []
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
 @pytest.mark.parametrize(
@@ -331,7 +336,7 @@ def test_a_refused_key_costs_no_upload(tmp_path):
     ],
 )
 @pytest.mark.parametrize("operation", ["PutObject", "CreateMultipartUpload", "CopyObject"])
-def test_a_key_that_is_none(tmp_path, operation, key, code, message):
+def test_a_key_that_is_none(tmp_path, key_server, operation, key, code, message):
     async def work(world):
         await world.worker.put("plain", CONTENT)
         more: dict[str, Any] = {}
@@ -342,7 +347,7 @@ def test_a_key_that_is_none(tmp_path, operation, key, code, message):
             error = await refused(world.worker(operation, Key="k", **named, **more))
             assert (error.status, error.code, error.message, dict(error.detail)) == (400, code, message, {})
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -353,46 +358,63 @@ def test_a_key_that_is_none(tmp_path, operation, key, code, message):
         ("PendingDeletion", "KMS.KMSInvalidStateException", "{} is pending deletion."),
     ],
 )
-def test_a_key_that_is_off(tmp_path, mode, state, code, text):
+def test_a_key_that_is_off(tmp_path, key_server, mode, state, code, text):
     async def work(world):
         members = world.members(mode)
         await world.worker.put("k", CONTENT, **members)
-        dora = world.somebody("dora", "GenerateDataKey", "Decrypt")
-        world.kms.keys[world.key].state = state
+        dora = await world.somebody("dora", "GenerateDataKey", "Decrypt")
+        if state == "Disabled":
+            world.operator.disable_key(KeyId=world.key)
+        else:
+            world.operator.schedule_key_deletion(KeyId=world.key, PendingWindowInDays=7)
         for attempt in (dora.get("k"), dora.put("n", CONTENT, **members)):
             error = await refused(attempt)
             assert (error.status, error.code, error.message) == (400, code, text.format(world.key))
         assert (await dora("HeadObject", Key="k"))["SSEKMSKeyId"] == world.key
-        world.kms.keys[world.key].state = "Enabled"
+        if state == "PendingDeletion":
+            world.operator.cancel_key_deletion(KeyId=world.key)
+        world.operator.enable_key(KeyId=world.key)
         assert await dora.get("k") == CONTENT
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
-def test_a_key_of_another_kind(tmp_path):
+def test_a_key_of_another_kind(tmp_path, key_server):
     async def work(world):
-        arn = world.kms.create(usage="SIGN_VERIFY")
+        made = world.operator.create_key(KeyUsage="SIGN_VERIFY", KeySpec="ECC_NIST_P256")
+        arn = made["KeyMetadata"]["Arn"]
         error = await refused(world.worker.put("k", CONTENT, ServerSideEncryption="aws:kms", SSEKMSKeyId=arn))
         assert (error.status, error.code) == (400, "KMS.InvalidKeyUsageException")
         assert error.message == f"{arn} key usage is SIGN_VERIFY which is not valid for GenerateDataKey."
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
-def test_too_many_requests(tmp_path):
+def test_too_many_requests(tmp_path, key_server):
+    """Ours refuses nobody for asking too often; Amazon's does."""
+
+    def throttle(_):
+        raise Refused("ThrottlingException", "Rate exceeded")
+
+    stub, path = StubKms(judge=throttle), tmp_path / "amazons.sock"
+    endpoint = on_this_machine(path, CREDENTIALS, region=REGION)
+
     async def work(world):
-        world.kms.throttles = True
-        error = await refused(world.worker.put("k", CONTENT, **world.members("KMS")))
+        async with listening(stub, path), asking(world.worker.storage, endpoint) as storage:
+            worker = replace(world.worker, storage=storage)
+            error = await refused(worker.put("k", CONTENT, **world.members("KMS")))
+        assert stub.seen("GenerateDataKey") == 1 + LIMITS.retries
         assert (error.status, error.code) == (503, "SlowDown")
         assert error.message == "Please reduce your request rate for operations involving AWS KMS."
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
 @pytest.mark.parametrize(
     ("raised", "status", "code"),
     [
         (KeyServiceUnavailable("down"), 503, "ServiceUnavailable"),
+        (KeyServiceUnavailable("down", retry_after=7), 503, "ServiceUnavailable"),
         (KeyServiceMisbehaved("another key"), 500, "InternalError"),
         (KeyServiceRefusal("KMSInternalException", ""), 503, "ServiceUnavailable"),
         (KeyServiceRefusal("DependencyTimeoutException", ""), 503, "ServiceUnavailable"),
@@ -410,15 +432,17 @@ def test_how_the_key_services_answers_are_told(raised, status, code):
     error = s3_error(raised)
     assert (error.status, error.code) == (status, code)
     assert error.message
+    if code == "ServiceUnavailable":
+        assert dict(error.headers) == {"Retry-After": str(getattr(raised, "retry_after", 1))}
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_insecure_connection_opens_and_writes_nothing(tmp_path, mode):
+def test_an_insecure_connection_opens_and_writes_nothing(tmp_path, key_server, mode):
     async def work(world):
         members = world.members(mode)
         await furnish(world, members)
         insecure = replace(world.worker, requester=replace(world.worker.requester, secure_transport=False))
-        world.kms.forget()
+        world.record.forget()
         for step in [*READS, *WRITES]:
             if step is complete_again:
                 continue
@@ -428,15 +452,15 @@ def test_an_insecure_connection_opens_and_writes_nothing(tmp_path, mode):
                 "Requests specifying Server Side Encryption with AWS KMS managed keys must be made over a secure"
                 " connection."
             )
-        assert world.kms.counts() == {}
+        assert world.record.counts() == {}
         assert await insecure.get("plain") == CONTENT
         assert await insecure("HeadObject", Key="k")
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_customers_key_is_not_applicable(tmp_path, mode):
+def test_a_customers_key_is_not_applicable(tmp_path, key_server, mode):
     async def work(world):
         await furnish(world, world.members(mode))
         customer = world.members("SSE-C")
@@ -447,4 +471,4 @@ def test_a_customers_key_is_not_applicable(tmp_path, mode):
         error = await refused(world.worker("UploadPart", **world.upload, PartNumber=2, body=CONTENT, **customer))
         assert error.message.startswith("The multipart upload initiate requested encryption.")
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)

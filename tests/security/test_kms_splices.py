@@ -41,37 +41,37 @@ async def splice(world: World, mode: str) -> None:
     assert await world.worker.get("victim") == CONTENT
 
 
-def test_e8_a_data_key_opens_under_its_own_objects_name_only(tmp_path):
+def test_e8_a_data_key_opens_under_its_own_objects_name_only(tmp_path, key_server):
     async def work(world):
         await splice(world, "KMS")
         error = await refused(world.worker.get("mine"))
         assert error.code == "KMS.InvalidCiphertextException"
-        assert world.kms.questions[-1].context == {"aws:s3:arn": "arn:aws:s3:::bucket/mine"}
+        assert world.record.questions[-1].context == {"aws:s3:arn": "arn:aws:s3:::bucket/mine"}
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
-def test_e8_the_outer_key_of_dsse_is_bound_to_its_object_and_tried_before_anybody_is_asked(tmp_path):
+def test_e8_the_outer_key_of_dsse_is_bound_to_its_object_and_tried_before_anybody_is_asked(tmp_path, key_server):
     async def work(world):
         await splice(world, "DSSE")
-        world.kms.forget()
+        world.record.forget()
         with pytest.raises(IntegrityError, match="an object key was not sealed by its bucket"):
             await world.worker.get("mine")
-        assert world.kms.counts() == {}
+        assert world.record.counts() == {}
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
-def test_e8_a_key_under_a_bucket_key_opens_for_its_own_object_only(tmp_path):
+def test_e8_a_key_under_a_bucket_key_opens_for_its_own_object_only(tmp_path, key_server):
     async def work(world):
         await splice(world, "bucket key")
         with pytest.raises(IntegrityError, match="an object key was not sealed by its bucket key"):
             await world.worker.get("mine")
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
-def test_e8_the_context_that_a_client_sent_must_come_back(tmp_path):
+def test_e8_the_context_that_a_client_sent_must_come_back(tmp_path, key_server):
     async def work(world):
         given = {"SSEKMSEncryptionContext": context(team="storage")}
         await world.worker.put("victim", CONTENT, **world.members("KMS"), **given)
@@ -83,4 +83,4 @@ def test_e8_the_context_that_a_client_sent_must_come_back(tmp_path):
         await rewrite(world, "victim", encryption=encryption)
         assert await world.worker.get("victim") == CONTENT
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)

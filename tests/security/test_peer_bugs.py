@@ -268,7 +268,9 @@ def test_b2_the_matrix_is_the_table_of_operations() -> None:
     assert set(RULES) == BY_ID | BY_ANY_NAME | by_no_key | by_alias_or_grant
 
 
-def test_b3_another_key_for_an_object_needs_rights_on_both_keys__rustfs_ghsa_mx42(tmp_path: Path) -> None:
+def test_b3_another_key_for_an_object_needs_rights_on_both_keys__rustfs_ghsa_mx42(
+    tmp_path: Path, key_server: KeyServer
+) -> None:
     """UpdateObjectEncryption is a copy in place: whoever may not take it from one key brings it under no other."""
 
     async def work(world: Any) -> None:
@@ -277,12 +279,12 @@ def test_b3_another_key_for_an_object_needs_rights_on_both_keys__rustfs_ghsa_mx4
             under = {"SSEKMS": {"KMSKeyArn": world.other_key}}
             change = {"Key": "k", "ObjectEncryption": under}
             for rights in (("GenerateDataKey", "Encrypt", "ReEncryptTo"), ("ReEncryptFrom", "GenerateDataKey")):
-                who = world.somebody("mallory", *rights).sending(content_md5="x")
+                who = (await world.somebody("mallory", *rights)).sending(content_md5="x")
                 with pytest.raises(Exception, match=r"AccessDenied|not authorized"):
                     await who("UpdateObjectEncryption", **change)
             assert (await world.worker("HeadObject", Key="k"))["SSEKMSKeyId"] == world.key
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
 def test_b6_no_header_says_where_a_request_comes_from_or_for_whom__rustfs_ghsa_fc6g(
@@ -335,14 +337,18 @@ def test_b12_the_service_manages_no_key_in_anybodys_name(key_server: KeyServer, 
 
 
 @pytest.mark.parametrize("name", ["a/../b", "./k", "%2e%2e", "a//b", "ü", "u\u0308", "a\\b", "K", "k ", "...", "a?b#c"])
-def test_b8_the_key_service_judges_the_very_name_that_is_stored__versitygw_cd0b4e6d(tmp_path: Path, name: str) -> None:
+def test_b8_the_key_service_judges_the_very_name_that_is_stored__versitygw_cd0b4e6d(
+    tmp_path: Path, key_server: KeyServer, name: str
+) -> None:
     async def work(world: Any) -> None:
         await world.worker.put(name, b"content", **world.members("KMS"))
         assert [each["Key"] for each in (await world.worker("ListObjectsV2"))["Contents"]] == [name]
         assert await world.worker.get(name) == b"content"
-        assert {dict(asked.context)["aws:s3:arn"] for asked in world.kms.questions} == {f"arn:aws:s3:::bucket/{name}"}
+        assert {dict(asked.context)["aws:s3:arn"] for asked in world.record.questions} == {
+            f"arn:aws:s3:::bucket/{name}"
+        }
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
 def test_b13_a_key_policy_for_everybody_is_for_nobody_unsigned__seaweedfs_a7f4b88a6(key_server: KeyServer) -> None:

@@ -42,13 +42,13 @@ async def furnish(world, source):
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("source", ["SSE-S3", "KMS", "bucket key"])
 @pytest.mark.parametrize("versioning", ["", "Enabled"])
-def test_only_the_key_changes(tmp_path, source, target, versioning):
+def test_only_the_key_changes(tmp_path, key_server, source, target, versioning):
     async def work(world):
         await furnish(world, source)
         before = await kept(world)
-        world.kms.forget()
+        world.record.forget()
         assert await update(world.worker, members(world, target)) == {}
-        asked = world.kms.counts()
+        asked = world.record.counts()
         if source == "KMS" and target.endswith("KMS"):
             assert asked == {"ReEncrypt": 1}
         if source == "SSE-S3":
@@ -61,17 +61,17 @@ def test_only_the_key_changes(tmp_path, source, target, versioning):
         assert (head["ETag"] == MD5) == (source == "SSE-S3")
         assert await world.worker.get("k") == CONTENT
         if target.startswith("other"):
-            world.kms.keys[world.key].state = "Disabled"
+            world.operator.disable_key(KeyId=world.key)
             assert await world.worker.get("k") == CONTENT
         (row,) = await world.worker.rows("SELECT mode, key_arn, material_id, bucket_key_id FROM object_versions")
         assert (row[2] is None) == target.endswith("bucket key")
         if row[2] is not None:
-            assert row[2] == world.kms.keys[row[1]].current
+            assert row[2] == world.material(row[1])
 
-    with_world(tmp_path, work, versioning=versioning)
+    with_world(key_server, tmp_path, work, versioning=versioning)
 
 
-def test_parts_of_an_upload_and_an_old_version_keep_everything_too(tmp_path):
+def test_parts_of_an_upload_and_an_old_version_keep_everything_too(tmp_path, key_server):
     async def work(world):
         upload, listed = await world.worker.upload("k", MANY, CONTENT)
         done = await world.worker.complete(upload, listed)
@@ -86,36 +86,36 @@ def test_parts_of_an_upload_and_an_old_version_keep_everything_too(tmp_path):
         assert await world.worker.get("k", VersionId=done["VersionId"]) == MANY + CONTENT
         assert await world.worker.get("k", VersionId=done["VersionId"], PartNumber=2) == CONTENT
 
-    with_world(tmp_path, work, versioning="Enabled")
+    with_world(key_server, tmp_path, work, versioning="Enabled")
 
 
-def test_the_clients_context_stays(tmp_path):
+def test_the_clients_context_stays(tmp_path, key_server):
     async def work(world):
         given = {"SSEKMSEncryptionContext": context(team="storage")}
         await world.worker.put("k", CONTENT, **world.members("KMS"), **given)
         await update(world.worker, members(world, "other KMS"))
-        world.kms.forget()
+        world.record.forget()
         assert await world.worker.get("k") == CONTENT
-        (question,) = world.kms.questions
+        (question,) = world.record.questions
         assert question.context == {"aws:s3:arn": f"arn:aws:s3:::{BUCKET}/k", "team": "storage"}
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
 @pytest.mark.parametrize("source", ["DSSE", "SSE-C"])
-def test_sources_that_are_not_supported(tmp_path, source):
+def test_sources_that_are_not_supported(tmp_path, key_server, source):
     async def work(world):
         await world.worker.put("k", CONTENT, **world.members(source))
-        world.kms.forget()
+        world.record.forget()
         error = await refused(update(world.worker, members(world, "KMS")))
         assert (error.status, error.code) == (400, "InvalidRequest")
         assert error.message == (
             "The UpdateObjectEncryption operation doesn't support source objects with the encryption type DSSE-KMS or"
             " SSE-C. Only source objects encrypted with SSE-S3 or SSE-KMS are supported."
         )
-        assert world.kms.counts() == {}
+        assert world.record.counts() == {}
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
 ARN = "arn:aws:kms:us-east-1:000000000000:key/134f2428-cec1-4b25-a1ae-9048164dba47"
@@ -157,7 +157,7 @@ BAD_ARN = "Requests that modify an object's encryption type to SSE-KMS require a
         ({"SSEKMS": {"KMSKeyArn": ARN}}, 400, "KMS.NotFoundException", f"Key '{ARN}' does not exist"),
     ],
 )
-def test_what_is_asked_wrongly(tmp_path, given, status, code, message):
+def test_what_is_asked_wrongly(tmp_path, key_server, given, status, code, message):
     async def work(world):
         await furnish(world, "SSE-S3")
         before = await world.worker.rows("SELECT sealed FROM object_versions")
@@ -166,10 +166,10 @@ def test_what_is_asked_wrongly(tmp_path, given, status, code, message):
         assert error.message.startswith(message)
         assert await world.worker.rows("SELECT sealed FROM object_versions") == before
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
-def test_what_is_not_there(tmp_path):
+def test_what_is_not_there(tmp_path, key_server):
     async def work(world):
         error = await refused(update(world.worker, members(world, "KMS")))
         assert (error.status, error.code) == (404, "NoSuchKey")
@@ -183,7 +183,7 @@ def test_what_is_not_there(tmp_path):
         error = await refused(world.worker("UpdateObjectEncryption", **members(world, "KMS")))
         assert (error.status, error.code) == (400, "InvalidRequest")  # neither Content-MD5 nor a checksum
 
-    with_world(tmp_path, work, versioning="Enabled")
+    with_world(key_server, tmp_path, work, versioning="Enabled")
 
 
 @pytest.mark.parametrize(
@@ -197,34 +197,34 @@ def test_what_is_not_there(tmp_path):
         ("bucket key", "other bucket key", ["Decrypt", "GenerateDataKey"]),
     ],
 )
-def test_each_right_is_needed(tmp_path, source, target, needed):
+def test_each_right_is_needed(tmp_path, key_server, source, target, needed):
     async def work(world):
         await furnish(world, source)
         for missing in needed:
-            who = world.somebody(f"without-{missing}", *(right for right in needed if right != missing))
+            who = await world.somebody(f"without-{missing}", *(right for right in needed if right != missing))
             before = await world.worker.rows("SELECT sealed FROM object_versions")
             error = await refused(update(who, members(world, target)))
             assert (error.status, error.code) == (403, "AccessDenied")
             assert f"kms:{missing}" in error.message
             assert await world.worker.rows("SELECT sealed FROM object_versions") == before
-        await update(world.somebody("with-all", *needed), members(world, target))
+        await update(await world.somebody("with-all", *needed), members(world, target))
         assert await world.worker.get("k") == CONTENT
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
-def test_an_outage_changes_nothing(tmp_path):
+def test_an_outage_changes_nothing(tmp_path, key_server):
     async def work(world):
         await furnish(world, "SSE-S3")
-        world.kms.down = True
-        assert (await refused(update(world.worker, members(world, "KMS")))).status == 503
-        assert (await world.worker("HeadObject", Key="k"))["ServerSideEncryption"] == "AES256"
-        assert await world.worker.get("k") == CONTENT
+        worker = world.in_an_outage(world.worker)
+        assert (await refused(update(worker, members(world, "KMS")))).status == 503
+        assert (await worker("HeadObject", Key="k"))["ServerSideEncryption"] == "AES256"
+        assert await worker.get("k") == CONTENT
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
-def test_what_changes_meanwhile_is_read_again_and_never_undone(tmp_path):
+def test_what_changes_meanwhile_is_read_again_and_never_undone(tmp_path, key_server):
     async def work(world):
         await furnish(world, "KMS")
         tags = [{"TagSet": [{"Key": "n", "Value": str(number)}]} for number in range(6)]
@@ -237,21 +237,22 @@ def test_what_changes_meanwhile_is_read_again_and_never_undone(tmp_path):
         assert tag["Key"] == "n"
         assert await world.worker.get("k") == CONTENT
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
-def test_an_object_replaced_meanwhile_is_left_alone(tmp_path):
+def test_an_object_replaced_meanwhile_is_left_alone(tmp_path, key_server):
     async def work(world):
         await furnish(world, "SSE-S3")
-        encrypt = world.kms.encrypt
+        kms = world.worker.storage.kms
+        encrypt = kms.encrypt
 
         async def slow(*args):
             await world.worker.put("k", b"another", **world.members("SSE-C"))
             return await encrypt(*args)
 
-        world.kms.encrypt = slow
+        kms.encrypt = slow
         error = await refused(update(world.worker, members(world, "KMS")))
         assert (error.status, error.code) == (400, "InvalidRequest")  # it is a customer's object now
         assert await world.worker.get("k", **reading("SSE-C")) == b"another"
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)

@@ -34,17 +34,18 @@ def test_g1_no_key_shows_in_a_repr():
     ("chosen", "kind", "opens_here", "shows_md5"),
     [
         (ChosenSseS3(), SseS3, True, True),
-        (ChosenKms(key_id="alias/one"), SseKms, False, False),
-        (ChosenKms(key_id="alias/one", bucket_key=True), SseKmsBucketKey, False, False),
-        (ChosenKms(key_id="alias/one", dsse=True), Dsse, False, False),
+        (ChosenKms(key_id="an alias"), SseKms, False, False),
+        (ChosenKms(key_id="an alias", bucket_key=True), SseKmsBucketKey, False, False),
+        (ChosenKms(key_id="an alias", dsse=True), Dsse, False, False),
     ],
 )
-def test_a_key_is_sealed_and_opens_again(tmp_path, chosen, kind, opens_here, shows_md5):
+def test_a_key_is_sealed_and_opens_again(tmp_path, key_server, chosen, kind, opens_here, shows_md5):
     async def work(world):
         storage = world.worker.storage
         bucket = await storage.keyring.open_bucket("bucket")
         assert bucket
-        keys = [await new_object_key(storage, ROOT, bucket, "k", chosen) for _ in range(2)]
+        named = replace(chosen, key_id=world.alias()) if isinstance(chosen, ChosenKms) else chosen
+        keys = [await new_object_key(storage, ROOT, bucket, "k", named) for _ in range(2)]
         assert len({key.object_id for key in keys} | {key.material for key in keys}) == 4
         key = keys[0]
         assert key.shows_md5 is shows_md5
@@ -58,7 +59,7 @@ def test_a_key_is_sealed_and_opens_again(tmp_path, chosen, kind, opens_here, sho
         if kind is Dsse:
             assert key.outer != key.material
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
 async def stored(world, encryption, object_id):
