@@ -5,7 +5,6 @@ import os
 import secrets
 import subprocess
 from base64 import b64decode
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,9 @@ from aws_encryption_sdk import CommitmentPolicy, DiscoveryAwsKmsMasterKeyProvide
 from aws_encryption_sdk.exceptions import DecryptKeyError
 from aws_encryption_sdk.identifiers import Algorithm
 
-from tests.key_service import ADMINISTRATION, REGION, KeyServer, allow, policy, refused, serving
+from tests.key_service import ADMINISTRATION, REGION, KeyServer, allow, policy, refused
 
 CLIENTS = Path(__file__).parents[2] / ".testenv" / "bin"
-
-
-@pytest.fixture(scope="module")
-def key_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyServer]:
-    with serving(tmp_path_factory.mktemp("kms") / "data") as server:
-        yield server
 
 
 def environment(server: KeyServer) -> dict[str, str]:

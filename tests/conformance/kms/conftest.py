@@ -1,4 +1,4 @@
-"""One key service for all tests of a process; one of its own for each that winds the clock."""
+"""A key of the process's key service; a service of its own for each test that winds the clock."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,12 +7,6 @@ from typing import Any
 import pytest
 
 from tests.key_service import KeyServer, serving
-
-
-@pytest.fixture(scope="session")
-def key_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyServer]:
-    with serving(tmp_path_factory.mktemp("kms") / "data") as server:
-        yield server
 
 
 @pytest.fixture(scope="session")
