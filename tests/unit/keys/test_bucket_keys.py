@@ -201,6 +201,24 @@ def test_a_read_opens_the_key_that_is_named_with_its_own_context(with_worker) ->
     with_worker(work)
 
 
+def test_two_keys_of_one_bucket_are_never_taken_for_each_other(with_worker) -> None:
+    """Each requester who writes has one of their own, and so has each window: a reader meets many."""
+
+    async def work(worker: Worker) -> None:
+        made = [await worker.write(), await worker.write(BERT)]
+        worker.now += WINDOW
+        made.append(await worker.write())
+        assert len({key.plaintext for key in made}) == 3
+        for _ in range(2):
+            for key in made:
+                assert await worker.read(key.bucket_key_id, BERT) == key
+        assert [each.action for each in worker.provider.asked] == ["GenerateDataKey"] * 3 + ["Decrypt"] * 3
+        at_once = await asyncio.gather(*(worker.read(key.bucket_key_id) for key in made))
+        assert at_once == made
+
+    with_worker(work)
+
+
 def test_a_row_that_is_missing_or_was_changed_is_damage_even_within_the_window(with_worker) -> None:
     async def work(worker: Worker) -> None:
         key = await worker.write()
