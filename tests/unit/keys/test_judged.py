@@ -150,3 +150,11 @@ async def test_nothing_is_opened_for_somebody_who_may_not() -> None:
     with pytest.raises(KeyServiceRefusal):
         await judged(provider).decrypt(KEY_ARN, b"blob", CONTEXT, person())
     assert provider.asked == []
+
+
+@in_loop
+async def test_nothing_is_asked_of_a_key_named_by_its_arn_for_somebody_who_may_not() -> None:
+    """Else they would hear whether it is there and in which state, and the service would see what they wanted sealed."""
+    provider = FakeProvider()
+    assert await everything(judged(provider), person()) == ALL
+    assert len(provider.asked) == 1  # what `everything` began with, past the judge
