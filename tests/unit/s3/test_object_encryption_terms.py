@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from strongroom.keys.rotation import rotate_bucket_secrets
 from tests.kms_calls import refused, with_world
 
 CONTENT = b"plaintext"
@@ -55,6 +56,30 @@ def test_an_object_hangs_on_nothing_that_was_not_seen_to_open(tmp_path, source: 
         )
         assert (error.status, error.code) == (500, "InternalError")
         assert await world.worker.rows("SELECT sealed FROM object_versions") == before
+        assert await world.worker.get("k") == CONTENT
+
+    with_world(tmp_path, work)
+
+
+def test_secrets_that_are_rotated_while_the_key_service_is_asked_are_followed(tmp_path) -> None:
+    """The row that is read again may be under a secret that did not exist when the bucket was opened."""
+
+    async def work(world) -> None:
+        await world.worker.put("k", CONTENT)
+        encrypt = world.kms.encrypt
+
+        async def slow(*given):
+            world.kms.encrypt = encrypt
+            rotation = replace(world.worker.store.rotation, pause=0.0)
+            await rotate_bucket_secrets(rotation, lambda _done, _all: None)
+            await world.worker("PutObjectTagging", Key="k", Tagging={"TagSet": [{"Key": "a", "Value": "b"}]})
+            return await encrypt(*given)
+
+        world.kms.encrypt = slow
+        update = world.worker.sending(content_md5="checked at the edge")
+        await update("UpdateObjectEncryption", Key="k", ObjectEncryption={"SSEKMS": {"KMSKeyArn": world.key}})
+        assert (await world.worker("HeadObject", Key="k"))["SSEKMSKeyId"] == world.key
+        assert (await world.worker("GetObjectTagging", Key="k"))["TagSet"] == [{"Key": "a", "Value": "b"}]
         assert await world.worker.get("k") == CONTENT
 
     with_world(tmp_path, work)
