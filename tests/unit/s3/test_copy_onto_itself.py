@@ -87,3 +87,17 @@ def test_versions_that_were_enabled_meanwhile_keep_what_they_have(tmp_path):
         assert await world.worker.get("k") == CONTENT
 
     with_world(tmp_path, work)
+
+
+@pytest.mark.parametrize("target", ["KMS", "other KMS", "bucket key", "DSSE"])
+def test_an_object_of_parts_becomes_one_piece_as_by_any_copy(tmp_path, target):
+    async def work(world):
+        upload, listed = await world.worker.upload("k", CONTENT, **world.members("KMS"))
+        done = await world.worker.complete(upload, listed)
+        assert done["ETag"].endswith('-1"')
+        answer = await world.worker("CopyObject", **SOURCE, **world.members(target))
+        assert "-" not in answer["CopyObjectResult"]["ETag"]
+        assert "PartsCount" not in await world.worker("HeadObject", Key="k", PartNumber=1)
+        assert await world.worker.get("k") == CONTENT
+
+    with_world(tmp_path, work)
