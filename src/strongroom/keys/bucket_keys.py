@@ -157,6 +157,9 @@ class KmsBucketKeys:
     # --- asking once, and remembering
 
     async def _answer(self, question: _Question, ask: Callable[[], Awaitable[OpenBucketKey]]) -> OpenBucketKey:
+        if not self._window:  # nobody is served what was answered to another question, be it under way
+            metrics.count_bucket_key_lookup(question.action, "miss")
+            return await ask()
         answer = self._answers.get(question)
         if answer is not None and self._holds(answer):
             self._answers.move_to_end(question)

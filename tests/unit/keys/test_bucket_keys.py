@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 
@@ -405,6 +406,27 @@ def test_without_a_window_nothing_is_kept(with_worker) -> None:
     async def work(worker: Worker) -> None:
         assert await worker.write() != await worker.write()
         assert not worker.keys._answers
+
+    with_worker(work, window=0.0)
+
+
+@pytest.mark.parametrize("action", ["write", "read"])
+def test_without_a_window_no_answer_is_older_than_its_question(with_worker, action: str) -> None:
+    """What was taken away before somebody asked is refused to them, also beside an answer that is under way."""
+
+    async def work(worker: Worker) -> None:
+        key = await worker.write()
+        ask = worker.write if action == "write" else partial(worker.read, key.bucket_key_id)
+        worker.provider.judged.clear()
+        worker.provider.late[ANNA.principal.arn] = late = asyncio.Event()
+        first = asyncio.ensure_future(ask())
+        await worker.provider.judged.wait()
+        worker.provider.judge = refuse()
+        second = asyncio.ensure_future(ask())
+        await asyncio.sleep(0.01)
+        late.set()
+        assert await first
+        await refused(second)
 
     with_worker(work, window=0.0)
 
