@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -85,9 +86,18 @@ def _network(value: object) -> IPv4Network | IPv6Network:
 
 
 def _endpoint(value: object) -> str:
-    if value == "own" or (isinstance(value, str) and re.fullmatch(r"https://[^/?#@\s]+/?", value)):
+    if isinstance(value, str) and (value == "own" or _is_https_address(value)):
         return value
     raise ValueError(f"{value!r} is neither `own` nor an address such as https://kms.eu-central-1.amazonaws.com")
+
+
+def _is_https_address(text: str) -> bool:
+    """A host, perhaps with a port, and nothing else."""
+    try:
+        parts = urlsplit(text)
+        return re.fullmatch(r"https://[^/?#@\s]+/?", text) is not None and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of a port that is none, or half an IPv6 address
+        return False
 
 
 def available_processors() -> int:

@@ -104,7 +104,8 @@ def test_a_stopped_key_service_is_told_in_one_sentence(tmp_path: Path) -> None:
     assert "the store key can't be opened, because the key service does not answer" in done.stderr
     # And where it is there but is another one: the file of the store key is not its.
     path.write_text(path.read_text().replace('"ciphertext_blob": "', '"ciphertext_blob": "AAAA'))
-    refused = run("serve", "--data-dir", server.data_dir, "--listen", "127.0.0.1:0", "--listen-tls", "off")
+    elsewhere = ["--listen", "127.0.0.1:0", "--listen-tls", "off", "--listen-metrics", "off", "--kms-listen", "off"]
+    refused = run("serve", "--data-dir", server.data_dir, *elsewhere)
     assert refused.returncode == 1
     assert "the store key can't be opened, the key service says: InvalidCiphertextException" in refused.stderr
     assert "Traceback" not in refused.stderr

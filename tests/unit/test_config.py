@@ -130,6 +130,24 @@ def test_a_wrong_variable_is_named(tmp_path, environ, told) -> None:
         load(tmp_path, environ=environ)
 
 
+@pytest.mark.parametrize("address", ["own", "https://kms.example", "https://kms.example:8443/", "https://[::1]:443"])
+def test_where_the_key_service_is(tmp_path, address) -> None:
+    assert load(tmp_path, environ={"STRONGROOM_KMS_ENDPOINT": address}).kms_endpoint == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("other", "http://kms.example", "https://", "https://kms.example/path", "https://kms.example?x"),
+        *("https://somebody@kms.example", "https://kms.example:99999", "https://kms.example:port", "https://[::1"),
+        *("https://:443", "https:///", "https://kms example"),
+    ],
+)
+def test_where_no_key_service_can_be(tmp_path, address) -> None:
+    with pytest.raises(ConfigError, match=r"kms_endpoint .* is neither `own` nor an address such as"):
+        load(tmp_path, environ={"STRONGROOM_KMS_ENDPOINT": address})
+
+
 @pytest.mark.parametrize(("content", "told"), [(b"\xff\xfe", "it is not UTF-8 text"), (None, "Is a directory")])
 def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, content, told) -> None:
     path = tmp_path / "strongroom.toml"

@@ -201,6 +201,21 @@ def test_where_another_key_service_is_asked_people_are_judged_here(tmp_path: Pat
     asyncio.run(work())
 
 
+@pytest.mark.parametrize("window", ["0", "42"])
+def test_a_bucket_key_is_used_again_for_as_long_as_the_settings_say(tmp_path: Path, window: str) -> None:
+    data_dir = tmp_path / "data"
+    settings = config.load(data_dir, environ={"STRONGROOM_BUCKET_KEY_WINDOW": window})
+    initialise(data_dir, settings)
+
+    async def work() -> None:
+        store = await open_store(data_dir, settings)
+        assert store.storage.bucket_keys is store.bucket_keys
+        assert store.bucket_keys._window == float(window)
+        await store.close()
+
+    asyncio.run(work())
+
+
 def test_a_store_key_of_a_key_service_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
     settings = config.load(tmp_path, environ={"STRONGROOM_STORE_KEY_SOURCE": "kms"})
     with pytest.raises(

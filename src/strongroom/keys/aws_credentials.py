@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import botocore.session
 from botocore.exceptions import BotoCoreError
 
-from strongroom.keys.kms_endpoint import SERVICE, ServiceCredentials
+from strongroom.keys.kms_endpoint import ServiceCredentials
 from strongroom.keys.provider import KeyServiceUnavailable
 from strongroom.keys.single_flight import SingleFlight
 
@@ -49,12 +49,6 @@ class BotocoreCredentials:
         )
         self._found = asked, current
         return current
-
-
-def kms_url(region: str, session: botocore.session.Session | None = None) -> str:
-    """Where AWS KMS is in a region as the AWS tools see it, AWS_ENDPOINT_URL_KMS and profiles included."""
-    client = (session or botocore.session.Session()).create_client(SERVICE, region_name=region)
-    return client.meta.endpoint_url
 
 
 if TYPE_CHECKING:

@@ -24,14 +24,13 @@ from typing import Literal, NamedTuple
 from strongroom.database.database import Connection, Database
 from strongroom.identity.requester import Requester
 from strongroom.keys.keyring import Keyring
-from strongroom.keys.provider import DataKey, KeyProvider, KeyServiceRefusal
+from strongroom.keys.provider import ARN_PAIR, DataKey, KeyProvider, KeyServiceRefusal
 from strongroom.keys.single_flight import SingleFlight
 from strongroom.metadata.bucket_keys import KmsBucketKey, get_bucket_key, insert_bucket_key
 from strongroom.metadata.buckets import StaleBucket, check_unchanged
 from strongroom.metadata.records import OpenBucket
 from strongroom.observe import metrics
 
-BUCKET_CONTEXT = "aws:s3:arn"  # the pair of the encryption context that names the bucket (facts: AWS, "S3 Bucket Keys")
 LONGEST_WINDOW = 300.0  # seconds
 _REMEMBERED = 4096  # keys in clear, at most
 _SWEEPS = 30  # in a window: keys that nobody may use any more go that soon
@@ -132,7 +131,7 @@ class KmsBucketKeys:
 
         Raises what the provider raises, Unavailable, and StaleBucket where the bucket went meanwhile.
         """
-        context = {**client_context, BUCKET_CONTEXT: bucket_arn}
+        context = {**client_context, ARN_PAIR: bucket_arn}
         question = _Question(
             "GenerateDataKey", bucket.bucket_id, key_id, None, tuple(sorted(context.items())), requester.standing
         )
@@ -158,6 +157,9 @@ class KmsBucketKeys:
     # --- asking once, and remembering
 
     async def _answer(self, question: _Question, ask: Callable[[], Awaitable[OpenBucketKey]]) -> OpenBucketKey:
+        if not self._window:  # nobody is served what was answered to another question, be it under way
+            metrics.count_bucket_key_lookup(question.action, "miss")
+            return await ask()
         answer = self._answers.get(question)
         if answer is not None and self._holds(answer):
             self._answers.move_to_end(question)

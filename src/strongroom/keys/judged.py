@@ -1,8 +1,9 @@
 """A key service that judges this server and not the person: so the person is judged here, by their own identity policies.
 
 Amazon's KMS sees one credential, whoever asked S3. A person may use a key through it only where an identity policy of
-theirs allows the KMS action on that key; the default is to deny. Which key an alias names is known when the service has
-answered, so what it made is looked at then, and dropped where it may not be had.
+theirs allows the KMS action on that key; the default is to deny. A key named by its ARN is judged before the service is
+asked: else everybody would hear whether it is there, and in which state. Which one an id or an alias names is known when
+the service has answered, so what it made is looked at then, and dropped where it may not be had.
 
 Condition keys are AWS's for a service that asks for a person, as far as this server knows them. What only the key service
 knows of a key (its tags, spec, origin, aliases) is absent here: conditions on those belong into the key's own policy.
@@ -17,6 +18,7 @@ from strongroom.identity.conditions import global_conditions
 from strongroom.identity.policy import Request, account_root, evaluate_identity
 from strongroom.identity.requester import Requester
 from strongroom.identity.store import Person, UnknownPrincipal
+from strongroom.keys.kms_messages import KEY_ARN
 from strongroom.keys.provider import (
     DataKey,
     EncryptionContext,
@@ -50,6 +52,7 @@ class JudgedKeyService:
         self._now = now
 
     async def generate_data_key(self, key_id: str, context: EncryptionContext, requester: Requester) -> DataKey:
+        self._judge_named("kms:GenerateDataKey", key_id, context, requester)
         made = await self._service.generate_data_key(key_id, context, requester)
         self._judge("kms:GenerateDataKey", made.sealed.key_arn, context, requester, asked=key_id)
         return made
@@ -63,6 +66,7 @@ class JudgedKeyService:
     async def encrypt(
         self, key_id: str, plaintext: bytes, context: EncryptionContext, requester: Requester
     ) -> SealedKey:
+        self._judge_named("kms:Encrypt", key_id, context, requester)
         sealed = await self._service.encrypt(key_id, plaintext, context, requester)
         self._judge("kms:Encrypt", sealed.key_arn, context, requester, asked=key_id)
         return sealed
@@ -78,6 +82,7 @@ class JudgedKeyService:
         requester: Requester,
     ) -> SealedKey:
         self._judge("kms:ReEncryptFrom", key_arn, context, requester)
+        self._judge_named("kms:ReEncryptTo", to_key_id, to_context, requester)
         sealed = await self._service.re_encrypt(
             key_arn, ciphertext_blob, context, to_key_id=to_key_id, to_context=to_context, requester=requester
         )
@@ -85,9 +90,15 @@ class JudgedKeyService:
         return sealed
 
     async def describe_key(self, key_id: str, requester: Requester) -> KeyDescription:
+        self._judge_named("kms:DescribeKey", key_id, {}, requester)
         described = await self._service.describe_key(key_id, requester)
         self._judge("kms:DescribeKey", described.key_arn, {}, requester, asked=key_id)
         return described
+
+    def _judge_named(self, action: str, key_id: str, context: EncryptionContext, requester: Requester) -> None:
+        """What can be judged before an answer. Raises as `_judge`."""
+        if KEY_ARN.fullmatch(key_id):
+            self._judge(action, key_id, context, requester)
 
     def _judge(
         self, action: str, key_arn: str, context: EncryptionContext, requester: Requester, *, asked: str = ""

@@ -3,7 +3,8 @@
 A bucket is read from the index for every request, so that its settings are never older than the last commit of any
 worker; only the work of unsealing is remembered, and only for rows that are byte for byte the ones unsealed before.
 Workers follow a rotation of the store key by reading the keys again when rows name others than they hold: a new key is
-found, and a retired one opens nothing any more.
+found, and a retired one opens nothing any more. A key service may have to be asked for one, and may hang: so keys are
+read beside the event loop, once for all who wait for them.
 """
 
 import asyncio
@@ -19,7 +20,8 @@ from strongroom.crypto.errors import IntegrityError
 from strongroom.crypto.rows import RowSealer
 from strongroom.crypto.sealing import bucket_secret_message, open_bucket_secret, row_key, seal_bucket_secret, wrap_key
 from strongroom.database.database import Connection, Database, Row
-from strongroom.keys.store_keys import LoadStoreKeys, StoreKeyError, StoreKeyId, StoreKeys
+from strongroom.keys.single_flight import FreshFlight
+from strongroom.keys.store_keys import LoadStoreKeys, StoreKeyError, StoreKeyId, StoreKeys, StoreKeyUnavailable
 from strongroom.metadata import buckets
 from strongroom.metadata.records import Bucket, BucketConfig, BucketKeys, OpenBucket
 from strongroom.metadata.rows import open_bucket
@@ -54,13 +56,17 @@ class NewSecret:
 
 class Keyring:
     def __init__(self, database: Database, *, store_id: bytes, load: LoadStoreKeys, now_us: Callable[[], int]) -> None:
-        """`load` reads all store keys anew. Raises StoreKeyError as it does."""
+        """`load` reads all store keys anew, and may block. Raises StoreKeyError as it does."""
         self._database = database
         self._store_id = store_id
         self._load = load
         self._now_us = now_us
         self._store_keys: StoreKeys = load()
+        self._loading = FreshFlight[StoreKeys](outage=StoreKeyUnavailable)
         self._opened: OrderedDict[str, tuple[list[Row], OpenBucket]] = OrderedDict()
+
+    async def close(self) -> None:
+        await self._loading.close()
 
     async def open_bucket(self, name: str) -> OpenBucket | None:
         """The bucket as of the newest commit, or None. Raises IntegrityError, StoreKeyError, Unavailable."""
@@ -71,13 +77,15 @@ class Keyring:
         remembered = self._opened.get(name)
         if remembered and remembered[0] == rows:
             return remembered[1]
+        bucket = None
         try:
-            self._follow(rows)
-            bucket = self._open(rows)
+            if not await self._follow(rows) or await buckets.read_bucket(self._database, name) == rows:
+                bucket = self._open(rows)
         except StoreKeyError:
             if await buckets.read_bucket(self._database, name) == rows:
                 raise
-            return await self.open_bucket(name)  # the key was retired since the rows were read
+        if bucket is None:  # it was changed, or its key retired, since the rows were read
+            return await self.open_bucket(name)
         self._opened[name] = (rows, bucket)
         if len(self._opened) > _REMEMBERED:
             self._opened.popitem(last=False)
@@ -109,6 +117,8 @@ class Keyring:
         bucket_id = secrets.token_bytes(16)
         while True:
             primary = await primary_store_key(self._database)
+            if primary not in self._store_keys:
+                await self._read_keys()
             secret = self.new_secret(bucket_id, 1, primary)
             bucket = Bucket(
                 bucket_id=bucket_id,
@@ -181,7 +191,7 @@ class Keyring:
 
     async def _open_all(self, rows: Sequence[Row]) -> list[OpenBucket]:
         """Ten thousand buckets take half a second to unseal, so others have their turn meanwhile."""
-        self._follow(rows)
+        await self._follow(rows)
         opened: list[OpenBucket] = []
         for _, group in groupby(rows, key=lambda row: row[0]):
             opened.append(self._open(list(group)))
@@ -189,19 +199,25 @@ class Keyring:
                 await asyncio.sleep(0)
         return opened
 
-    def _follow(self, rows: Sequence[Row]) -> None:
+    async def _follow(self, rows: Sequence[Row]) -> bool:
         """Hold no key longer than it is given: whoever got hold of a retired one must not be able to seal with it.
 
-        `rows`: of all the buckets that are to be opened, so that the keys are read once for them. Raises IntegrityError,
-        StoreKeyError.
+        `rows`: of all the buckets that are to be opened, so that the keys are read once for them. True where they were
+        read, and time has passed since the rows were. Raises IntegrityError, StoreKeyError.
         """
         named = {_checked(row)[1] for row in _secret_rows(rows)}
-        if named != self._store_keys.keys():
-            try:
-                self._store_keys = self._load()
-            except StoreKeyError:
-                if not named <= self._store_keys.keys():
-                    raise
+        if named == self._store_keys.keys():
+            return False
+        try:
+            await self._read_keys()
+        except StoreKeyError:
+            if not named <= self._store_keys.keys():
+                raise
+        return True
+
+    async def _read_keys(self) -> None:
+        """Raises StoreKeyError."""
+        self._store_keys = await self._loading.do((), partial(asyncio.to_thread, self._load))
 
     def _store_key(self, identity: StoreKeyId) -> bytes:
         if identity not in self._store_keys:

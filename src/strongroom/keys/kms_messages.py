@@ -29,7 +29,7 @@ LONGEST_BLOB = 6144  # bytes: CiphertextType of the model
 LONGEST_ANSWER = 65_536  # bytes: a dozen times what any of the five needs
 _LONGEST_MESSAGE = 4096  # characters of an error's text that are passed on
 
-_KEY_ARN = re.compile(r"arn:[a-z0-9-]{1,32}:kms:[a-z0-9-]{1,63}:[0-9]{12}:key/[A-Za-z0-9-]{1,128}")
+KEY_ARN = re.compile(r"arn:[a-z0-9-]{1,32}:kms:[a-z0-9-]{1,63}:[0-9]{12}:key/[A-Za-z0-9-]{1,128}")
 _MATERIAL_ID = re.compile(r"[0-9a-f]{64}")
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,99}")
 
@@ -193,7 +193,7 @@ def _parsed(answer: bytes, shape: type[S]) -> S:
 
 def _check_key(told: str, asked: str) -> None:
     """`told`: the KeyId of an answer; `asked`: in any of KMS's forms."""
-    if _KEY_ARN.fullmatch(told) is None:
+    if KEY_ARN.fullmatch(told) is None:
         raise KeyServiceMisbehaved("the key service named a key by something else than its ARN")
     place, resource = "", asked
     if asked.startswith("arn:"):

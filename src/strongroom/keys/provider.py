@@ -12,6 +12,9 @@ from strongroom.identity.requester import Requester
 
 EncryptionContext = Mapping[str, str]
 
+ARN_PAIR = "aws:s3:arn"
+"""The pair of the encryption context that names what a key is for: an object, or the bucket of a bucket key."""
+
 
 class KeyServiceRefusal(Exception):
     """The key service understood and said no: `code` and `message` are its own (AWS KMS's names)."""

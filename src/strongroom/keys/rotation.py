@@ -51,7 +51,8 @@ class RotationRunning(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:
     """What rotation works with. `directory`: where key files are made and retired; None where somebody else keeps the
-    keys. `generate_sealed`: what makes new keys, where a key service is to seal them. `pause`: seconds between announcing secrets and using them; 0 where no server runs.
+    keys. `generate_sealed`: what makes new keys, where a key service is to seal them. `pause`: seconds between announcing
+    secrets and using them; 0 where no server runs.
     """
 
     database: Database

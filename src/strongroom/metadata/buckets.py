@@ -110,8 +110,8 @@ def update_bucket(
 
 
 def delete_bucket(tx: Connection, bucket: OpenBucket, *, delete_after_us: int) -> None:
-    """Remove an empty bucket, its unfinished uploads, its bucket keys and its secrets, without which nothing of it opens again. Raises
-    BucketNotEmpty.
+    """Remove an empty bucket, its unfinished uploads, its bucket keys and its secrets, without which nothing of it opens
+    again. Raises BucketNotEmpty.
     """
     of_bucket = (bucket.bucket_id,)
     if tx.execute("SELECT 1 FROM object_versions WHERE bucket_id = ? LIMIT 1", of_bucket):

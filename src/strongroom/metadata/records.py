@@ -136,8 +136,8 @@ class Part(Struct, frozen=True, kw_only=True, array_like=True):
     """One encrypted message: one blob. A single PUT is one part with number 0.
 
     `size`: plaintext bytes. `etag`: 16 raw bytes. `header`: the message's first 56 bytes, so that a range needs no
-    second read; with two layers (DSSE) the outer message's and then the inner one's. `stored_crc64nvme`: of the ciphertext, so that damage shows without a key. `checksums`: the sealed
-    values of this part, b"" where none is kept.
+    second read; with two layers (DSSE) the outer message's and then the inner one's. `stored_crc64nvme`: of the
+    ciphertext, so that damage shows without a key. `checksums`: the sealed values of this part, b"" where none is kept.
     """
 
     part_number: int

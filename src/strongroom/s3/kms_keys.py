@@ -15,7 +15,7 @@ from strongroom.aws.errors import S3Error
 from strongroom.crypto.errors import IntegrityError, KeyMismatch
 from strongroom.crypto.sealing import open_object_key_bucket_key, seal_object_key_bucket_key
 from strongroom.identity.requester import Requester
-from strongroom.keys.provider import KeyServiceMisbehaved
+from strongroom.keys.provider import ARN_PAIR, KeyServiceMisbehaved
 from strongroom.metadata.buckets import StaleBucket
 from strongroom.metadata.records import (
     Dsse,
@@ -26,9 +26,8 @@ from strongroom.metadata.records import (
     Tags,
 )
 from strongroom.s3.encryption import ChosenKms, refuse_without_kms_terms
+from strongroom.s3.permissions import bucket_arn, object_arn
 from strongroom.s3.storage import Storage
-
-ARN = "aws:s3:arn"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +40,9 @@ class KmsUse:
     key: str
     object_id: bytes
 
-    @property
-    def bucket_arn(self) -> str:
-        return f"arn:aws:s3:::{self.bucket.bucket.name}"
-
     def context(self, pairs: Tags) -> dict[str, str]:
         """The encryption context of a key that this object alone has."""
-        return {**dict(pairs), ARN: f"{self.bucket_arn}/{self.key}"}
+        return {**dict(pairs), ARN_PAIR: object_arn(self.bucket.bucket.name, self.key)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +132,7 @@ async def _under_bucket_key(use: KmsUse, material: bytes, chosen: ChosenKms) -> 
     _check(use)
     try:
         opened = await use.storage.bucket_keys.for_write(
-            use.bucket, use.bucket_arn, chosen.key_id, dict(chosen.context), use.requester
+            use.bucket, bucket_arn(use.bucket.bucket.name), chosen.key_id, dict(chosen.context), use.requester
         )
     except StaleBucket as error:
         raise S3Error("NoSuchBucket", BucketName=use.bucket.bucket.name) from error

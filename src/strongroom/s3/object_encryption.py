@@ -78,6 +78,7 @@ async def update_object_encryption(call: AuthorizedCall, storage: Storage) -> An
         encryption = await _under(call, storage, bucket, version, target)
         if await _replace(storage, bucket, version, encryption):
             return Answer()
+        bucket = await open_bucket(storage, call)  # the key service took its time: there may be new secrets
     raise S3Error("OperationAborted")
 
 

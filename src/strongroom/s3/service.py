@@ -1,6 +1,7 @@
 """S3 as the edge serves it: which function answers which operation. What is not here is 501."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
 from strongroom.aws.errors import S3Error
@@ -123,7 +124,8 @@ async def check_target(storage: Storage, call: AuthorizedCall) -> None:
     if call.operation == "CreateBucket":
         return
     try:
-        await open_bucket(storage, call)
+        with _causes_told():
+            await open_bucket(storage, call)
     except S3Error as error:
         if error.code == "NoSuchBucket" and (call.operation == PER_KEY or call.operation in DECIDED_BY_DOCUMENT):
             _refuse_strangers(call, call.input["Bucket"])
@@ -147,16 +149,25 @@ def _looked_into(call: AuthorizedCall) -> Iterator[str]:
 
 
 async def _answer(operation: Operation, storage: Storage, call: AuthorizedCall) -> Answer:
-    """What stores and key service cannot do just now is 503, and nothing was changed; the cause is for the log."""
     if call.operation not in _CHOOSES_ENCRYPTION:
         refuse_encryption_headers(call)
     try:
-        return await operation(call, storage)
+        with _causes_told():
+            return await operation(call, storage)
     except S3Error as error:
         if error.code in _TELL_OF_ABSENCE:
             for bucket in _looked_into(call):
                 _refuse_strangers(call, bucket)
         raise
+
+
+@contextmanager
+def _causes_told() -> Iterator[None]:
+    """What stores and key service cannot do just now is 503, and nothing was changed; the cause is for the log. Raises
+    S3Error.
+    """
+    try:
+        yield
     except StorageUnavailable as error:
         raise S3Error("ServiceUnavailable") from error
     except StoreKeyUnavailable as error:

@@ -11,15 +11,15 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from strongroom.aws.errors import S3Error
 from strongroom.blobs.store import BlobId, BlobStore, StorageUnavailable
 from strongroom.database.database import Connection, Database
 from strongroom.identity.call import AuthorizedCall
-from strongroom.identity.requester import Requester
+from strongroom.keys.bucket_keys import KmsBucketKeys
 from strongroom.keys.keyring import Keyring
-from strongroom.keys.provider import EncryptionContext, KeyProvider
+from strongroom.keys.provider import KeyProvider
 from strongroom.metadata.bucket_keys import BucketKeyGone
 from strongroom.metadata.buckets import StaleBucket, check_unchanged
 from strongroom.metadata.deletions import BlobCondemned
@@ -29,29 +29,6 @@ from strongroom.metadata.records import OpenBucket
 T = TypeVar("T")
 
 _ACCOUNT_ID = re.compile(r"[0-9]{12}")
-
-
-class OpenBucketKey(Protocol):
-    """A data key of a bucket in clear. `key_arn`: of the KMS key that seals it."""
-
-    @property
-    def bucket_key_id(self) -> bytes: ...
-    @property
-    def key_arn(self) -> str: ...
-    @property
-    def plaintext(self) -> bytes: ...
-
-
-class BucketKeySource(Protocol):
-    """S3 Bucket Keys. Both raise as KeyProvider does, `for_read` IntegrityError too."""
-
-    async def for_write(
-        self, bucket: OpenBucket, bucket_arn: str, key_id: str, client_context: EncryptionContext, requester: Requester
-    ) -> OpenBucketKey:
-        """One that seals new objects now."""
-
-    async def for_read(self, bucket: OpenBucket, bucket_key_id: bytes, requester: Requester) -> OpenBucketKey:
-        """The one that an object names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +41,7 @@ class Storage:
     blobs: BlobStore = field(repr=False)
     keyring: Keyring = field(repr=False)
     kms: KeyProvider = field(repr=False)
-    bucket_keys: BucketKeySource = field(repr=False)
+    bucket_keys: KmsBucketKeys = field(repr=False)
     hashing: Executor = field(repr=False)
     now_us: Callable[[], int]
     region: str

@@ -4,7 +4,6 @@ The KMS of this data directory behind its socket, or Amazon's. Amazon's judges t
 person is judged here first.
 """
 
-import os
 from functools import lru_cache
 
 from strongroom.config import Settings
@@ -14,11 +13,11 @@ from strongroom.identity.records import IdentityError
 from strongroom.keys import aws_kms_blocking
 from strongroom.keys.aws_credentials import BotocoreCredentials
 from strongroom.keys.kms_endpoint import KmsEndpoint, ServiceCredentials, at_amazon, on_this_machine
-from strongroom.keys.provider import DataKey, SealedKey
+from strongroom.keys.provider import ARN_PAIR, DataKey, SealedKey
 from strongroom.keys.store_keys import GenerateSealed, OpenSealed
 from strongroom.server.paths import Paths, StartError
 
-_STORE_KEY_CONTEXT = {"aws:s3:arn": "arn:aws:s3:::", "strongroom:purpose": "store-key"}
+_STORE_KEY_CONTEXT = {ARN_PAIR: "arn:aws:s3:::", "strongroom:purpose": "store-key"}
 _REMEMBERED = 2  # store keys: the one in force, and the one before it during a rotation
 
 
@@ -34,7 +33,6 @@ def key_endpoint(settings: Settings, paths: Paths) -> KmsEndpoint:
         paths.kms_socket,
         ServiceCredentials(access_key_id=credentials.access_key_id, secret_access_key=credentials.secret_access_key),
         region=settings.region,
-        peer_uid=os.geteuid(),
     )
 
 

@@ -86,6 +86,7 @@ class OpenStore:
     async def close(self) -> None:
         await self.bucket_keys.close()  # first: what is under way there asks the key service
         await self.kms.close()
+        await self.storage.keyring.close()
         await self.database.close()
         await self.blobs.close()
         cast("ThreadPoolExecutor", self.storage.hashing).shutdown()

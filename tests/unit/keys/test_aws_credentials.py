@@ -9,7 +9,7 @@ from botocore.exceptions import CredentialRetrievalError
 from botocore.session import Session
 
 from strongroom.keys import aws_credentials
-from strongroom.keys.aws_credentials import BotocoreCredentials, kms_url
+from strongroom.keys.aws_credentials import BotocoreCredentials
 from strongroom.keys.kms_endpoint import ServiceCredentials
 from strongroom.keys.provider import KeyServiceUnavailable
 
@@ -83,16 +83,3 @@ def test_what_cannot_be_refreshed_is_not_now() -> None:
     with pytest.raises(KeyServiceUnavailable) as failed:
         BotocoreCredentials(with_credentials(Failing())).load()
     assert "SECRET" not in str(failed.value)
-
-
-@pytest.mark.parametrize(
-    ("region", "host"),
-    [("eu-west-1", "kms.eu-west-1.amazonaws.com"), ("cn-north-1", "kms.cn-north-1.amazonaws.com.cn")],
-)
-def test_where_aws_kms_is(nowhere, region: str, host: str) -> None:
-    assert kms_url(region) == f"https://{host}"
-
-
-def test_where_the_environment_says_that_it_is(nowhere, monkeypatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", "https://kms.example")
-    assert kms_url("eu-west-1") == "https://kms.example"

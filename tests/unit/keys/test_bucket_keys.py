@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 
@@ -201,6 +202,24 @@ def test_a_read_opens_the_key_that_is_named_with_its_own_context(with_worker) ->
     with_worker(work)
 
 
+def test_two_keys_of_one_bucket_are_never_taken_for_each_other(with_worker) -> None:
+    """Each requester who writes has one of their own, and so has each window: a reader meets many."""
+
+    async def work(worker: Worker) -> None:
+        made = [await worker.write(), await worker.write(BERT)]
+        worker.now += WINDOW
+        made.append(await worker.write())
+        assert len({key.plaintext for key in made}) == 3
+        for _ in range(2):
+            for key in made:
+                assert await worker.read(key.bucket_key_id, BERT) == key
+        assert [each.action for each in worker.provider.asked] == ["GenerateDataKey"] * 3 + ["Decrypt"] * 3
+        at_once = await asyncio.gather(*(worker.read(key.bucket_key_id) for key in made))
+        assert at_once == made
+
+    with_worker(work)
+
+
 def test_a_row_that_is_missing_or_was_changed_is_damage_even_within_the_window(with_worker) -> None:
     async def work(worker: Worker) -> None:
         key = await worker.write()
@@ -387,6 +406,27 @@ def test_without_a_window_nothing_is_kept(with_worker) -> None:
     async def work(worker: Worker) -> None:
         assert await worker.write() != await worker.write()
         assert not worker.keys._answers
+
+    with_worker(work, window=0.0)
+
+
+@pytest.mark.parametrize("action", ["write", "read"])
+def test_without_a_window_no_answer_is_older_than_its_question(with_worker, action: str) -> None:
+    """What was taken away before somebody asked is refused to them, also beside an answer that is under way."""
+
+    async def work(worker: Worker) -> None:
+        key = await worker.write()
+        ask = worker.write if action == "write" else partial(worker.read, key.bucket_key_id)
+        worker.provider.judged.clear()
+        worker.provider.late[ANNA.principal.arn] = late = asyncio.Event()
+        first = asyncio.ensure_future(ask())
+        await worker.provider.judged.wait()
+        worker.provider.judge = refuse()
+        second = asyncio.ensure_future(ask())
+        await asyncio.sleep(0.01)
+        late.set()
+        assert await first
+        await refused(second)
 
     with_worker(work, window=0.0)
 

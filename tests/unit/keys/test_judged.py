@@ -150,3 +150,28 @@ async def test_nothing_is_opened_for_somebody_who_may_not() -> None:
     with pytest.raises(KeyServiceRefusal):
         await judged(provider).decrypt(KEY_ARN, b"blob", CONTEXT, person())
     assert provider.asked == []
+
+
+@in_loop
+async def test_nothing_is_asked_of_a_key_named_by_its_arn_for_somebody_who_may_not() -> None:
+    """Else they would hear whether it is there and in which state, and the service would see what they wanted sealed."""
+    provider = FakeProvider()
+    assert await everything(judged(provider), person()) == ALL
+    assert len(provider.asked) == 1  # what `everything` began with, past the judge
+
+
+@pytest.mark.parametrize("key_id", [OTHER_KEY_ARN, "alias/mine"])
+@in_loop
+async def test_where_a_key_is_put_is_judged_by_the_context_that_it_gets_there(key_id: str) -> None:
+    only_there = {"Condition": {"StringEquals": {"kms:EncryptionContext:team": "there"}}}
+    service = judged(
+        FakeProvider(),
+        statement("Allow", "kms:*", resource="*"),
+        statement("Deny", "kms:ReEncryptTo", resource="*") | only_there,
+    )
+    made = await service.generate_data_key(KEY_ARN, CONTEXT, person())
+    again: dict[str, Any] = {"to_key_id": key_id, "requester": person()}
+    sealed = KEY_ARN, made.sealed.ciphertext_blob, CONTEXT
+    assert await service.re_encrypt(*sealed, to_context=CONTEXT, **again)
+    with pytest.raises(KeyServiceRefusal, match="kms:ReEncryptTo"):
+        await service.re_encrypt(*sealed, to_context={**CONTEXT, "team": "there"}, **again)

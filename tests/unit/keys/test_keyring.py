@@ -1,5 +1,6 @@
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from strongroom.crypto.errors import IntegrityError
 from strongroom.database.migrations import migrate, migrations_of
 from strongroom.database.sqlite import SqliteDatabase
 from strongroom.keys.keyring import Keyring, primary_store_key
-from strongroom.keys.store_keys import StoreKeyError, StoreKeyId, StoreKeys, store_key_id
+from strongroom.keys.store_keys import StoreKeyError, StoreKeyId, StoreKeys, StoreKeyUnavailable, store_key_id
 from strongroom.metadata.buckets import check_unchanged, update_bucket
 from strongroom.metadata.records import BucketConfig
 from tests.calls import writers_wait
@@ -186,6 +187,74 @@ def test_a_bucket_that_is_made_while_the_store_key_is_rotated_is_under_the_new_o
         assert await ring.open_bucket("bucket")
 
     with_keyrings(tmp_path, work)
+
+
+@pytest.mark.parametrize("call", ["open", "list", "create"])
+def test_while_keys_are_read_anew_others_go_on_and_what_changes_is_seen(tmp_path, call) -> None:
+    """A key service may have to be asked for them, and may hang."""
+
+    async def work(database, keys, one, two) -> None:
+        loop = asyncio.get_running_loop()
+        await one.create_bucket("quiet", CONFIG)
+        quiet = await two.open_bucket("quiet")
+        new = keys.make()
+        await database.transact(lambda tx: tx.execute("UPDATE store SET value = ?", (new,)))
+        await one.create_bucket("bucket", CONFIG)
+
+        async def meanwhile() -> None:
+            assert await two.open_bucket("quiet") is quiet
+            bucket = await one.open_bucket("bucket")
+            changed = BucketConfig(owner_account="000000000000", versioning="Enabled")
+            await database.transact(lambda tx: update_bucket(tx, bucket, config=changed))
+
+        loads: list[bool] = []
+
+        def slow() -> StoreKeys:
+            if not loads:
+                loads.append(True)
+                asyncio.run_coroutine_threadsafe(meanwhile(), loop).result(5)
+            return dict(keys.given)
+
+        two._load = slow
+        match call:
+            case "open":
+                assert (await two.open_bucket("bucket")).config.versioning == "Enabled"
+            case "list":
+                assert [each.bucket.name for each in await two.list_buckets(limit=9)] == ["bucket", "quiet"]
+            case _:
+                assert await two.create_bucket("another", CONFIG)
+        assert loads
+
+    with_keyrings(tmp_path, work, count=2)
+
+
+def test_a_key_service_that_hangs_is_waited_for_by_all_together(tmp_path) -> None:
+    """Those whose key is held go on with it; the others hear that it is not there, and all of them after one wait."""
+
+    async def work(database, keys, one, two) -> None:
+        for number in range(5):
+            await one.create_bucket(f"old{number}", CONFIG)
+        new = keys.make()
+        await database.transact(lambda tx: tx.execute("UPDATE store SET value = ?", (new,)))
+        for number in range(5):
+            await one.create_bucket(f"new{number}", CONFIG)
+        await two.open_bucket("old0")
+        loads: list[bool] = []
+
+        def hangs() -> StoreKeys:
+            loads.append(True)
+            time.sleep(0.2)
+            raise StoreKeyUnavailable("it is away")
+
+        two._load = hangs
+        two._store_keys = {identity: key for identity, key in keys.given.items() if identity != new}
+        names = [f"{age}{number}" for age in ("old", "new") for number in range(5)]
+        found = await asyncio.gather(*(two.open_bucket(name) for name in names), return_exceptions=True)
+        assert not any(isinstance(each, BaseException) for each in found[:5])
+        assert all(isinstance(each, StoreKeyUnavailable) for each in found[5:])
+        assert len(loads) <= 2
+
+    with_keyrings(tmp_path, work, count=2)
 
 
 def test_an_index_without_a_store_key_in_force_is_damaged(tmp_path) -> None:

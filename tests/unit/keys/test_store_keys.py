@@ -112,6 +112,16 @@ def test_a_sealed_key_file_loads_under_its_name_and_holds_no_key(tmp_path: Path)
     assert is_sealed(tmp_path, identity)
 
 
+def test_a_sealed_key_file_that_others_can_read_is_refused_too(tmp_path: Path) -> None:
+    """It opens for whoever may ask the key service in this server's name."""
+    service = Service()
+    create_key_file(tmp_path, service.generate)
+    (path,) = tmp_path.iterdir()
+    path.chmod(0o640)
+    with pytest.raises(StoreKeyError, match=f"run `chmod 600 {path}`"):
+        load_key_files(tmp_path, service.open)
+
+
 def test_keys_of_both_kinds_lie_side_by_side(tmp_path: Path) -> None:
     service = Service()
     clear, sealed = create_key_file(tmp_path), create_key_file(tmp_path, service.generate)
