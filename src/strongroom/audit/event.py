@@ -2,15 +2,15 @@
 
 Rules: what is in an event got there by its type. Bytes of every kind (plaintexts, ciphertexts, key material, messages,
 signatures) are dropped at any depth, whatever their member is called; so is everything that is not text, a number, a
-time, a list or a mapping of those. Tokens are text and are dropped by name. This module knows no operation but by the
-verb in its name, and no type of the key service.
+time, a list or a mapping of those. Secrets that are text are dropped by name (a test holds the names against the model).
+This module knows no operation but by the verb in its name, and no type of the key service.
 Source: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
 """
 
 import json
 import math
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -26,7 +26,9 @@ _ROOM = {"requestParameters": 64 << 10, "responseElements": 16 << 10, "additiona
 Event = dict[str, Any]
 
 _USER_AGENT_LENGTH, _MESSAGE_LENGTH = 1024, 8192  # characters
-_TOKENS = frozenset({"GrantToken", "GrantTokens", "ImportToken"})
+_SECRETS = frozenset(
+    {"GrantToken", "GrantTokens", "ImportToken", "KeyStorePassword", "XksProxyAuthenticationCredential"}
+)
 # The members of the KMS model that are maps: what stands below is the client's own, and kept letter by letter.
 _CONTEXTS = frozenset(
     {
@@ -158,11 +160,11 @@ def service_identity(invoked_by: str, *, account_id: str) -> dict[str, Any]:
     return {"type": "AWSService", "accountId": account_id, "invokedBy": invoked_by}
 
 
-def request_parameters(input: Mapping[str, Any], *, drop: Iterable[str] = ()) -> dict[str, Any]:
-    """`input`, by the model's member names, as CloudTrail shows it: `keyId` for `KeyId`, encryption contexts in clear, no
-    bytes, no tokens, and no member named in `drop` (those that the model calls sensitive), at any depth.
+def request_parameters(input: Mapping[str, Any]) -> dict[str, Any]:
+    """`input`, by the model's member names, as CloudTrail shows it: `keyId` for `KeyId`, encryption contexts in clear and
+    whole, no bytes, and nothing that the model calls sensitive, at any depth.
     """
-    shown = _plain(input, _TOKENS.union(drop), members=True)
+    shown = _plain(input, members=True)
     assert isinstance(shown, dict)
     return shown
 
@@ -242,7 +244,7 @@ def _event(
     return event
 
 
-def _plain(value: object, drop: frozenset[str] = _TOKENS, *, members: bool = False) -> Any:
+def _plain(value: object, secrets: frozenset[str] = _SECRETS, *, members: bool = False) -> Any:
     """What JSON can hold of `value`, or _DROPPED. `members`: names are the model's and become lowerCamel."""
     kind = type(value)
     if kind is str or value is None or kind is int or kind is bool:
@@ -252,14 +254,18 @@ def _plain(value: object, drop: frozenset[str] = _TOKENS, *, members: bool = Fal
     if isinstance(value, dict | Mapping):
         kept: Event = {}
         for name, below in value.items():
-            if not isinstance(name, str) or name in drop:
+            if not isinstance(name, str) or name in secrets:
                 continue
-            plain = _plain(below, drop, members=members and name not in _CONTEXTS)
+            if members and name in _CONTEXTS:
+                # Nothing that a client calls a pair hides it from the record of for which data a key was used.
+                plain = _plain(below, frozenset())
+            else:
+                plain = _plain(below, secrets, members=members)
             if plain is not _DROPPED:
                 kept[name[:1].lower() + name[1:] if members else name] = plain
         return kept
     if isinstance(value, list | tuple):
-        items = (_plain(item, drop, members=members) for item in value)
+        items = (_plain(item, secrets, members=members) for item in value)
         return [item for item in items if item is not _DROPPED]
     if isinstance(value, float):
         return value if math.isfinite(value) else _DROPPED

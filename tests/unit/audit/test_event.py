@@ -21,6 +21,8 @@ from strongroom.audit.event import (
     service_identity,
     user_identity,
 )
+from strongroom.aws.kms_model import load_kms_model
+from strongroom.aws.model import Shape
 from tests.audited import ACCOUNT, KEY_ARN, REGION, event
 
 TIME_US = 1_767_323_045_678_901  # 2026-01-02T03:04:05.678901Z
@@ -210,10 +212,45 @@ def test_no_bytes_come_through_at_any_depth_or_by_any_name(canary):
 
 
 @pytest.mark.parametrize("name", ["GrantToken", "GrantTokens", "ImportToken", "KeyStorePassword"])
-def test_tokens_and_what_the_model_calls_sensitive_are_dropped_by_name(name):
+def test_secrets_that_are_text_are_dropped_by_name(name):
     secret = {name: ["canary"] if name == "GrantTokens" else "canary"}
-    shown = request_parameters({**secret, "Below": {**secret, "Kept": 1}}, drop={"KeyStorePassword"})
-    assert shown == {"below": {"kept": 1}}
+    assert request_parameters({**secret, "Below": {**secret, "Kept": 1}}) == {"below": {"kept": 1}}
+
+
+def test_no_text_that_the_model_calls_sensitive_comes_through():
+    """Of operations that are not served as well: what is refused is recorded with what was asked."""
+
+    def filled(shape: Shape) -> object:
+        match shape.type:
+            case "structure":
+                return {name: filled(member.shape) for name, member in shape.members.items()}
+            case "list":
+                assert shape.item is not None
+                return [filled(shape.item.shape)]
+            case "map":
+                return {"a": "b"}
+            case "string":
+                return "canary" if shape.sensitive else "x"
+            case _:
+                return 1
+
+    inputs = [filled(operation.input) for operation in load_kms_model().operations.values() if operation.input]
+    assert sum("canary" in str(given) for given in inputs) > 10
+    for given in inputs:
+        assert isinstance(given, dict)
+        assert b"canary" not in encode(call(request_parameters=request_parameters(given)))
+
+
+@pytest.mark.parametrize("context", ["EncryptionContext", "SourceEncryptionContext", "DestinationEncryptionContext"])
+def test_a_pair_of_a_context_is_shown_whatever_the_client_calls_it(context):
+    pairs = {
+        "GrantToken": "a",
+        "GrantTokens": "b",
+        "ImportToken": "c",
+        "KeyStorePassword": "d",
+        "EncryptionContext": "e",
+    }
+    assert request_parameters({context: pairs}) == {f"{context[0].lower()}{context[1:]}": pairs}
 
 
 def test_numbers_that_json_has_not_are_dropped():
