@@ -304,6 +304,9 @@ def test_an_accepted_change_goes_on_after_what_is_there(tmp_path):
     assert "record 9 was changed" in said["serviceEventDetails"]["problems"][0]
     assert [path.name.split("-")[2] for path in log_files(tmp_path)] == ["000000000001.jsonl", "000000000011.jsonl"]
     assert reopened(tmp_path, kept) == []
+    assert [problem.sequence for problem in verified(tmp_path).problems] == [9]  # for good, as the page says
+    later = verified(tmp_path, first=11)
+    assert (later.problems, later.first, later.unproved) == ([], 11, 0)
 
 
 def test_an_accepted_log_that_ends_in_a_file_of_garbage_goes_on_under_another_number(tmp_path):
