@@ -195,6 +195,29 @@ def encode(event: Mapping[str, Any]) -> bytes:
     return encoded
 
 
+def decode(encoded: bytes) -> Event:
+    """The event of a record that was read, whoever wrote it: what others look into is of the types that are written here.
+
+    Raises ValueError.
+    """
+    try:
+        event: Event = json.loads(encoded)
+    except RecursionError:
+        raise ValueError("the event is nested without end") from None
+    if not isinstance(event, dict) or not _is_ours(event):
+        raise ValueError("the event is none of this log's")
+    return event
+
+
+def _is_ours(event: Event) -> bool:
+    mappings = [event.get("userIdentity"), event.get("requestParameters"), *_listed(event.get("resources"))]
+    return all(isinstance(each or {}, dict) for each in mappings) and type(event.get("eventTimeMicroseconds", 0)) is int
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
 def _without_longest(part: Mapping[str, Any], room: int) -> Event:
     """As many of its members as find room, the shortest first; a note in place of each other one."""
     sizes = {name: len(_json({name: value})) for name, value in part.items()}

@@ -14,6 +14,7 @@ from strongroom.audit.event import (
     MAX_EVENT_BYTES,
     Event,
     api_call,
+    decode,
     encode,
     is_read_only,
     request_parameters,
@@ -325,3 +326,30 @@ def test_an_event_of_nothing_but_long_members_still_fits():
         error_message="\N{PILE OF POO}" * 10_000,
     )
     assert len(encode(made)) <= MAX_EVENT_BYTES
+
+
+def test_an_encoded_event_is_read_as_it_was():
+    for made in (call(), call(user_agent="\ud800", request_parameters=None), event(name="ReEncrypt", key_arns=[])):
+        assert decode(encode(made)) == made
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        b'{"a":1},{}',
+        b"[]",
+        b'{"userIdentity":[1]}',
+        b'{"userIdentity":"alice"}',
+        b'{"requestParameters":"x"}',
+        b'{"resources":[1]}',
+        b'{"resources":["arn:aws:kms:::key/a"]}',
+        b'{"resources":1}',
+        b'{"eventTimeMicroseconds":"soon"}',
+        b'{"eventTimeMicroseconds":null}',
+        b'{"eventTimeMicroseconds":true}',
+    ],
+)
+def test_an_event_that_this_log_did_not_write_is_a_value_error_and_nothing_worse(forged):
+    with pytest.raises(ValueError):
+        decode(forged)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -254,6 +255,26 @@ def test_no_symlink_is_followed(tmp_path, name):
         assert target.read_bytes() == b""
 
     asyncio.run(main())
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_makes_nobody_wait(tmp_path):
+    """Whoever puts one into the directory shall not hang the service, or the proof of what he did."""
+
+    async def main() -> None:
+        async with opened(tmp_path, Kept()) as log:
+            os.mkfifo(tmp_path / "checkpoints")
+            await log.append(event())
+            with pytest.raises(AuditUnavailable):
+                await log.checkpoint()
+            await log.append(event())
+        os.mkfifo(tmp_path / LogFile("20200101", 1).name)
+        async with opened(tmp_path, Kept(head=log.head)):
+            pass
+
+    asyncio.run(main())
+    report = verified(tmp_path)
+    assert (report.problems, report.last, report.proved) == ([], 2, None)
 
 
 # --- rotation

@@ -275,6 +275,15 @@ def test_a_database_older_than_the_log_is_refused_with_what_it_lacks(tmp_path):
     assert reopened(tmp_path, old) == []
 
 
+@pytest.mark.parametrize("forged", [b'{"readOnly":false,"resources":[1]}', b'{"a":' * 99_999 + b"1" + b"}" * 99_999])
+def test_a_forged_event_behind_an_older_database_is_refused_like_a_true_one(tmp_path, forged):
+    kept = make_log(tmp_path, 3)
+    assert kept.head
+    with last_file(tmp_path).open("ab") as file:
+        file.write(chained(kept.head, forged, 9)[0])
+    assert "Changes since: none that succeeded" in refused(tmp_path, kept, StateRolledBack)
+
+
 def test_an_older_head_alone_is_no_rollback(tmp_path):
     make_log(tmp_path, 10)
     assert reopened(tmp_path, Kept(head=records(tmp_path)[2].head)) == []
