@@ -4,7 +4,10 @@ import base64
 import hashlib
 import json
 import os
+import select
+import socket
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -24,6 +27,7 @@ from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Unavailable
 from strongroom.identity.requester import Requester, encode_requester, parse_requester
 from strongroom.identity.root import Credentials, Principal
+from tests.harness import read_reply
 from tests.json_serving import (
     ACCOUNT,
     ALICE,
@@ -367,6 +371,23 @@ def test_a_body_of_more_than_a_mebibyte(served) -> None:
 
 def test_a_body_that_does_not_come(served) -> None:
     reply = served.raw(head(signed(BODY)) + BODY[:3])
+    assert (reply.status, error_of(reply)[0]) == (400, "RequestTimeoutException")
+
+
+def test_a_body_that_comes_in_drops(served) -> None:
+    """Anybody may name an access key id, and its body is read before the signature is looked at."""
+    content = BODY + b" " * 200
+    with socket.socket() as connection:
+        connection.settimeout(10)
+        connection.connect(served.address)
+        connection.sendall(head(signed(content)))
+        started = time.monotonic()
+        for at in range(len(content)):
+            connection.sendall(content[at : at + 1])
+            if select.select([connection], [], [], 0.05)[0]:
+                break
+        assert time.monotonic() - started < 5
+        reply = read_reply(connection, "POST")
     assert (reply.status, error_of(reply)[0]) == (400, "RequestTimeoutException")
 
 
