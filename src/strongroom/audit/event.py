@@ -59,6 +59,8 @@ _CHANGING = (
     "Untag",
     "Update",
 )
+# Where CloudTrail has another word than the client is told; rules that look for refusals look for CloudTrail's.
+_ERROR_CODES = {"AccessDeniedException": "AccessDenied"}
 _SCALARS = frozenset({str, int, bool})
 _QUICK = msgspec.json.Encoder(order="deterministic")
 _EXACT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -88,8 +90,8 @@ def api_call(
     `user_identity`: of `user_identity` or `service_identity`. `request_parameters`: of the function of that name. Both are
     taken as they are.
     `additional`: `keyMaterialId`, `grantId`, `authorizedBy`, `s3RequestId` and whatever else explains the outcome.
-    `key_arns`: of the keys that were used, of ReEncrypt the source first. `read_only`: None lets the operation's verb
-    tell.
+    `key_arns`: of the keys that were used, of ReEncrypt the source first. `error_code`: as the client is told it.
+    `read_only`: None lets the operation's verb tell.
     """
     event = _event("AwsApiCall", name, region, account_id, time_us, key_arns, additional)
     event |= {
@@ -102,7 +104,8 @@ def api_call(
         "readOnly": is_read_only(name) if read_only is None else read_only,
     }
     if error_code is not None:
-        event |= {"errorCode": error_code, "errorMessage": (error_message or "")[:_MESSAGE_LENGTH]}
+        code = _ERROR_CODES.get(error_code, error_code)
+        event |= {"errorCode": code, "errorMessage": (error_message or "")[:_MESSAGE_LENGTH]}
     return event
 
 

@@ -83,7 +83,7 @@ def test_a_call_has_the_fields_of_cloudtrail():
 
 
 def test_a_refused_call_says_why():
-    made = call(error_code="AccessDenied", error_message="User is not authorized", key_arns=[])
+    made = call(error_code="AccessDeniedException", error_message="User is not authorized", key_arns=[])
     assert (made["errorCode"], made["errorMessage"], made["resources"]) == (
         "AccessDenied",
         "User is not authorized",
