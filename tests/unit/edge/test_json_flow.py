@@ -447,9 +447,10 @@ def test_the_service_asks_for_a_person(inside) -> None:
 
 
 def test_a_person_inside_is_a_person(inside) -> None:
-    assert inside.send(ASK).status == 200
-    assert inside.kms.calls[0][2].is_service is False
-    assert inside.kms.calls[0][2].requester.secure_transport is True
+    for headers in ({}, {"x-forwarded-for": "192.0.2.1"}):  # which makes loopback another's, and the socket not
+        assert inside.send(ASK, headers=headers).status == 200
+        caller = inside.kms.calls.pop()[2]
+        assert (caller.is_service, caller.requester.secure_transport) == (False, True)
 
 
 def test_the_service_credential_opens_nothing_outside(served) -> None:
