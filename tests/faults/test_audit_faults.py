@@ -65,14 +65,18 @@ asyncio.run(main(Path(sys.argv[1])))
 """
     )
     trace = tmp_path / "trace"
-    run(script, tmp_path / "audit", under=traced(trace, "-e", "trace=write,fsync,fdatasync"))
+    run(script, tmp_path / "audit", under=traced(trace, "-e", "trace=openat,write,fsync,fdatasync"))
+    names = {"head.new": "head", "checkpoints": "checkpoint", "audit": "directory"}
     steps = []
     for line in trace.read_text().splitlines():
         if re.search(r"write\(1<.*\"answered", line):
             steps.append("answered")
-        elif synced := re.search(r"(fsync|fdatasync)\(\d+<[^>]*/(kms-[^>]*jsonl|head\.new)>", line):
-            steps.append("record" if synced[2].startswith("kms-") else "head")
-    assert steps == ["record", "head", "answered"] * 2
+        elif re.search(r"openat\(.*\"kms-[^\"]*jsonl\",.*O_CREAT", line):
+            steps = ["made"]
+        elif synced := re.search(r"(fsync|fdatasync)\(\d+<[^>]*/([^>/]*)>", line):
+            steps.append("record" if synced[2].startswith("kms-") else names.get(synced[2], synced[2]))
+    step = ["record", "head", "answered"]
+    assert steps == ["made", "directory", *step, *step, "checkpoint", "directory"]
 
 
 EIO = (
@@ -113,9 +117,12 @@ def test_a_group_that_fails_leaves_nothing_and_the_log_goes_on(tmp_path, injecti
         inject += ["-e", "inject=fdatasync:error=EIO:when=2"]
         good = [0, 2, 3, 4, 5]
     trace = tmp_path / "trace"
-    options = ["-e", "trace=fdatasync,ftruncate", *inject]
+    options = ["-e", "trace=fdatasync,fsync,ftruncate", *inject]
     printed = run(EIO, directory, under=traced(trace, *options))
     assert "EIO" in trace.read_text()
+    calls = re.findall(r"(\w+)\(\d+<([^>]*)>.* = 0$", trace.read_text(), re.MULTILINE)
+    for number, (call, path) in enumerate(calls):
+        assert call != "ftruncate" or calls[number + 1] == ("fsync", path)  # what was cut stays cut
     assert json.loads(printed) == good
     report = verified(directory)
     assert (report.problems, report.last) == ([], 3 * len(good))

@@ -2,15 +2,15 @@
 
 Rules: what is in an event got there by its type. Bytes of every kind (plaintexts, ciphertexts, key material, messages,
 signatures) are dropped at any depth, whatever their member is called; so is everything that is not text, a number, a
-time, a list or a mapping of those. Tokens are text and are dropped by name. This module knows no operation but by the
-verb in its name, and no type of the key service.
+time, a list or a mapping of those. Secrets that are text are dropped by name (a test holds the names against the model).
+This module knows no operation but by the verb in its name, and no type of the key service.
 Source: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
 """
 
 import json
 import math
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -26,7 +26,9 @@ _ROOM = {"requestParameters": 64 << 10, "responseElements": 16 << 10, "additiona
 Event = dict[str, Any]
 
 _USER_AGENT_LENGTH, _MESSAGE_LENGTH = 1024, 8192  # characters
-_TOKENS = frozenset({"GrantToken", "GrantTokens", "ImportToken"})
+_SECRETS = frozenset(
+    {"GrantToken", "GrantTokens", "ImportToken", "KeyStorePassword", "XksProxyAuthenticationCredential"}
+)
 # The members of the KMS model that are maps: what stands below is the client's own, and kept letter by letter.
 _CONTEXTS = frozenset(
     {
@@ -57,6 +59,8 @@ _CHANGING = (
     "Untag",
     "Update",
 )
+# Where CloudTrail has another word than the client is told; rules that look for refusals look for CloudTrail's.
+_ERROR_CODES = {"AccessDeniedException": "AccessDenied"}
 _SCALARS = frozenset({str, int, bool})
 _QUICK = msgspec.json.Encoder(order="deterministic")
 _EXACT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -86,8 +90,8 @@ def api_call(
     `user_identity`: of `user_identity` or `service_identity`. `request_parameters`: of the function of that name. Both are
     taken as they are.
     `additional`: `keyMaterialId`, `grantId`, `authorizedBy`, `s3RequestId` and whatever else explains the outcome.
-    `key_arns`: of the keys that were used, of ReEncrypt the source first. `read_only`: None lets the operation's verb
-    tell.
+    `key_arns`: of the keys that were used, of ReEncrypt the source first. `error_code`: as the client is told it.
+    `read_only`: None lets the operation's verb tell.
     """
     event = _event("AwsApiCall", name, region, account_id, time_us, key_arns, additional)
     event |= {
@@ -100,7 +104,8 @@ def api_call(
         "readOnly": is_read_only(name) if read_only is None else read_only,
     }
     if error_code is not None:
-        event |= {"errorCode": error_code, "errorMessage": (error_message or "")[:_MESSAGE_LENGTH]}
+        code = _ERROR_CODES.get(error_code, error_code)
+        event |= {"errorCode": code, "errorMessage": (error_message or "")[:_MESSAGE_LENGTH]}
     return event
 
 
@@ -158,11 +163,11 @@ def service_identity(invoked_by: str, *, account_id: str) -> dict[str, Any]:
     return {"type": "AWSService", "accountId": account_id, "invokedBy": invoked_by}
 
 
-def request_parameters(input: Mapping[str, Any], *, drop: Iterable[str] = ()) -> dict[str, Any]:
-    """`input`, by the model's member names, as CloudTrail shows it: `keyId` for `KeyId`, encryption contexts in clear, no
-    bytes, no tokens, and no member named in `drop` (those that the model calls sensitive), at any depth.
+def request_parameters(input: Mapping[str, Any]) -> dict[str, Any]:
+    """`input`, by the model's member names, as CloudTrail shows it: `keyId` for `KeyId`, encryption contexts in clear and
+    whole, no bytes, and nothing that the model calls sensitive, at any depth.
     """
-    shown = _plain(input, _TOKENS.union(drop), members=True)
+    shown = _plain(input, members=True)
     assert isinstance(shown, dict)
     return shown
 
@@ -191,6 +196,29 @@ def encode(event: Mapping[str, Any]) -> bytes:
     if len(encoded) > MAX_EVENT_BYTES:
         raise ValueError("an event of this size is no event of ours")
     return encoded
+
+
+def decode(encoded: bytes) -> Event:
+    """The event of a record that was read, whoever wrote it: what others look into is of the types that are written here.
+
+    Raises ValueError.
+    """
+    try:
+        event: Event = json.loads(encoded)
+    except RecursionError:
+        raise ValueError("the event is nested without end") from None
+    if not isinstance(event, dict) or not _is_ours(event):
+        raise ValueError("the event is none of this log's")
+    return event
+
+
+def _is_ours(event: Event) -> bool:
+    mappings = [event.get("userIdentity"), event.get("requestParameters"), *_listed(event.get("resources"))]
+    return all(isinstance(each or {}, dict) for each in mappings) and type(event.get("eventTimeMicroseconds", 0)) is int
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _without_longest(part: Mapping[str, Any], room: int) -> Event:
@@ -242,7 +270,7 @@ def _event(
     return event
 
 
-def _plain(value: object, drop: frozenset[str] = _TOKENS, *, members: bool = False) -> Any:
+def _plain(value: object, secrets: frozenset[str] = _SECRETS, *, members: bool = False) -> Any:
     """What JSON can hold of `value`, or _DROPPED. `members`: names are the model's and become lowerCamel."""
     kind = type(value)
     if kind is str or value is None or kind is int or kind is bool:
@@ -252,14 +280,18 @@ def _plain(value: object, drop: frozenset[str] = _TOKENS, *, members: bool = Fal
     if isinstance(value, dict | Mapping):
         kept: Event = {}
         for name, below in value.items():
-            if not isinstance(name, str) or name in drop:
+            if not isinstance(name, str) or name in secrets:
                 continue
-            plain = _plain(below, drop, members=members and name not in _CONTEXTS)
+            if members and name in _CONTEXTS:
+                # Nothing that a client calls a pair hides it from the record of for which data a key was used.
+                plain = _plain(below, frozenset())
+            else:
+                plain = _plain(below, secrets, members=members)
             if plain is not _DROPPED:
                 kept[name[:1].lower() + name[1:] if members else name] = plain
         return kept
     if isinstance(value, list | tuple):
-        items = (_plain(item, drop, members=members) for item in value)
+        items = (_plain(item, secrets, members=members) for item in value)
         return [item for item in items if item is not _DROPPED]
     if isinstance(value, float):
         return value if math.isfinite(value) else _DROPPED

@@ -6,7 +6,7 @@
     DIRECTORY/kms.reserve                       disk space held back
 
 Files follow each other by the number in their names, which makes a missing one visible. Everything is opened relative
-to the directory's descriptor and without following symlinks.
+to the directory's descriptor, without following symlinks and without waiting for the other end of a pipe.
 """
 
 import os
@@ -57,7 +57,7 @@ def opened_directory(path: str | os.PathLike[str]) -> Iterator[int]:
 @contextmanager
 def opened(name: str, directory: int) -> Iterator[int]:
     """A descriptor to read `name` from. Raises OSError."""
-    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     try:
         yield descriptor
     finally:

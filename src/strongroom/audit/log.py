@@ -40,9 +40,13 @@ class AuditUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """When checkpoints are written: after so many records, after so many seconds with a record, and without one."""
+    """When checkpoints are written. `soon_seconds`: after the first record that follows a rest; `seconds`: after the last
+    checkpoint, while records go on coming, so that no load makes more of them; `records`: after so many, whatever the
+    time; `idle_seconds`: without any.
+    """
 
     records: int = 10_000
+    soon_seconds: float = 2.0
     seconds: float = 300.0
     idle_seconds: float = 3600.0
 
@@ -87,8 +91,9 @@ class AuditLog:
         self._pace = pace
         self._queue: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
-        self._checkpoint_due = asyncio.Event()
-        self._checkpointed = 0
+        self._has_unsigned, self._has_many_unsigned = asyncio.Event(), asyncio.Event()
+        if writer.head.sequence > 0:
+            self._has_unsigned.set()
         self._checkpoint_at = writer.head.sequence + pace.records
         self.failing = False
         self._unkept = False  # whether the kept head may be that of a group which was taken back
@@ -155,7 +160,7 @@ class AuditLog:
         try:
             await opened._begin(found, head, region, account_id)
         except BaseException:
-            opened._checkpointed = opened.head.sequence  # what was not kept is not signed either
+            opened._has_unsigned.clear()  # what was not kept is not signed either
             await opened.close()
             raise
         return opened
@@ -178,27 +183,36 @@ class AuditLog:
         """Sign the head. Raises AuditUnavailable."""
         head = self.head
         self._checkpoint_at = head.sequence + self._pace.records
+        self._has_many_unsigned.clear()
         note = self._signer.checkpoint(head.sequence, head.hash, events.utc_text(self._now_us()))
         try:
             await _in(self._thread, lambda: append_note(self._directory, note))
         except OSError as error:
             raise AuditUnavailable(f"a checkpoint could not be written: {error.strerror}") from error
-        self._checkpointed = head.sequence
+        if self.head == head:
+            self._has_unsigned.clear()
 
     async def run_checkpoints(self) -> None:
         """Write checkpoints at the log's pace, for as long as the service runs; the first one at once."""
-        written_at = float("-inf")
+        pace = self._pace
+        await self._try_checkpoint()
         while True:
-            has_new = self.head.sequence > self._checkpointed
-            if has_new or (self.head.sequence > 0 and time.monotonic() - written_at >= self._pace.idle_seconds):
-                try:
-                    await self.checkpoint()
-                    written_at = time.monotonic()
-                except AuditUnavailable as error:
-                    log.warning("no checkpoint of the audit log", reason=str(error))
-            self._checkpoint_due.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._checkpoint_due.wait(), min(self._pace.seconds, self._pace.idle_seconds))
+            if not await _set_within(self._has_unsigned, pace.idle_seconds):
+                await self._try_checkpoint()
+                continue
+            await _set_within(self._has_many_unsigned, pace.soon_seconds)
+            while self._has_unsigned.is_set():
+                await self._try_checkpoint()
+                await _set_within(self._has_many_unsigned, pace.seconds)
+
+    async def _try_checkpoint(self) -> None:
+        if self.head.sequence == 0:
+            return
+        try:
+            await self.checkpoint()
+        except AuditUnavailable as error:
+            self._has_unsigned.set()  # so that it is tried again before another idle hour has passed
+            log.warning("no checkpoint of the audit log", reason=str(error))
 
     async def close(self) -> None:
         """Write what waits, and a last checkpoint; then `append` refuses."""
@@ -207,7 +221,7 @@ class AuditLog:
         self._closing = True
         self._wake.set()
         await self._task
-        if self.head.sequence > self._checkpointed:
+        if self._has_unsigned.is_set():
             with suppress(AuditUnavailable):
                 await self.checkpoint()
         self._thread.shutdown()
@@ -267,8 +281,9 @@ class AuditLog:
         for waiting, head in zip(group, heads, strict=True):
             if not waiting.future.done():
                 waiting.future.set_result(head)
+        self._has_unsigned.set()
         if self.head.sequence >= self._checkpoint_at:
-            self._checkpoint_due.set()
+            self._has_many_unsigned.set()
 
     async def _written(self, group: list[_Waiting]) -> list[Head]:
         if self._unkept:
@@ -283,6 +298,12 @@ class AuditLog:
             await _in(self._thread, self._writer.retract)
             raise
         return heads
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+    return event.is_set()
 
 
 async def _in(thread: ThreadPoolExecutor, function: Callable[[], T]) -> T:

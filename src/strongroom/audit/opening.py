@@ -5,15 +5,14 @@ Records after the kept head are what a crash leaves: durable, but not yet acknow
 anchor was done by somebody; so was a database that is older than the records. The caller decides what follows from that.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from strongroom.audit.chain import GENESIS, BadRecord, Head, Record, check_follows, parse
 from strongroom.audit.checkpoint import BadNote, Verifier, open_checkpoint
+from strongroom.audit.event import Event, decode
 from strongroom.audit.files import CHECKPOINTS, LogFile, lines, list_files, notes, opened, opened_directory
 
 # A torn group: as much as one write may hold (log.py), and a record of the greatest size.
@@ -240,7 +239,7 @@ class _Look:
         if record.state_revision > self.state_revision:
             self.rolled_back = self.rolled_back or record
             if not event.get("readOnly", True) and "errorCode" not in event:
-                arns = tuple(str(resource["ARN"]) for resource in event.get("resources", ()))
+                arns = tuple(str(resource.get("ARN")) for resource in event.get("resources") or ())
                 self.changes.append(Change(record.sequence, str(event.get("eventName", "")), arns))
 
     def _has_seen_acknowledged(self) -> bool:
@@ -252,12 +251,11 @@ class _Look:
         self.cut = self.cut or text
 
 
-def _event(record: Record) -> dict[str, Any]:
+def _event(record: Record) -> Event:
     try:
-        event: dict[str, Any] = json.loads(record.event)
+        return decode(record.event)
     except ValueError:  # whoever wrote it, it was not this log
         return {}
-    return event
 
 
 def _record(line: bytes) -> Record | None:

@@ -6,7 +6,6 @@ records tell. What is asked about an object is answered from encryption contexts
 in `aws:s3:arn`, or with a bucket key only the bucket, which such a use is then marked with.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from strongroom.audit.chain import BadRecord, Record, parse
+from strongroom.audit.event import decode
 from strongroom.audit.files import LogFile, lines, list_files, opened, opened_directory
 
 Match = Literal["object", "bucket"]
@@ -67,7 +67,7 @@ def events(directory: Path, wanted: Wanted) -> Iterator[Shown | Unreadable]:
                         continue  # is being written
                     try:
                         record = parse(line)
-                        event = json.loads(record.event)
+                        event = decode(record.event)
                     except (BadRecord, ValueError) as error:
                         yield Unreadable(file=file.name, line=number, reason=str(error))
                         continue

@@ -25,7 +25,7 @@ MAX_FILE_BYTES = 64 << 20
 RESERVE_BYTES = 16 << 20
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _HOLD_AGAIN_SECONDS = 10.0
-_APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class LogTouched(Exception):

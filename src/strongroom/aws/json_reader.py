@@ -27,6 +27,9 @@ Reader = Callable[[Any, str, list[str]], Any]
 _MOST_REPEATED = 1024
 _MOST_OF_A_KEY = 128
 _MOST_TOLD = 50
+# No operation takes more than some dozens of items. Of a longer list none is read: a violation of each costs far more than
+# its two bytes cost whoever sends it.
+_MOST_ITEMS = 1000
 
 _NOUNS = {
     "string": "a String",
@@ -108,6 +111,9 @@ def _list(shape: Shape) -> Reader:
     def read(value: Any, where: str, found: list[str]) -> list[Any]:
         if type(value) is not list:
             raise _wrong_type(value, "list")
+        if len(value) > _MOST_ITEMS:
+            found.append(_violation(None, where, f"Member must have length less than or equal to {_MOST_ITEMS}"))
+            return []
         result: list[Any] = []
         broken: list[str] = []
         for number, item in enumerate(value, 1):

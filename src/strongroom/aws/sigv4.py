@@ -109,8 +109,9 @@ def parse_authorization(
 ) -> Authorization | None:
     """The credentials that a request presents, or None when it presents none. Takes the same four parts as `verify`.
 
-    `absent_payload`: the hash, or the word for one, that stands in for an x-amz-content-sha256 which a header-signed request
-    lacks; None: it must be there. Raises SignatureProblem: two places with credentials, another mechanism than Signature Version 4, anything malformed.
+    `absent_payload`: the hash, or the word for one, that stands in for an x-amz-content-sha256 which a header-signed
+    request lacks; None: it must be there. Raises SignatureProblem: two places with credentials, another mechanism than
+    Signature Version 4, anything malformed.
     """
     parameters = query_pairs(raw_query)
     in_query = any(name.lower() in _QUERY_MARKS for name, _ in parameters)

@@ -5,6 +5,7 @@ x-amz-content-sha256; so it is small, and read only for an access key id that ex
 is told to `refused`, which keeps the record of it; of a request that names nobody there is a line in the log.
 """
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -49,7 +50,7 @@ class JsonService:
 
     `answer(operation, input, caller)`: the output; it raises KmsError, whose record it has kept itself. `refused`: keeps
     the record of what never got there. `internal`: this listener is the Unix socket, on which `service_access_key_id` may
-    ask for others; everywhere else nobody may, and that credential opens nothing.
+    ask for others; everywhere else nobody may, and that credential opens nothing. `stall_timeout`: seconds for a whole body.
     """
 
     name: str
@@ -164,7 +165,7 @@ async def _verified(
         )
     if "x-amz-security-token" in request.headers or b"x-amz-security-token" in request.raw_query.lower():
         raise KmsError("UnrecognizedClientException", "The security token included in the request is invalid.")
-    body = await _read(request)
+    body = await _read(request, service.stall_timeout)
     _verify(service, request, authorization, secret, body)
     progress.is_verified = True
     exchange.access_key_id = authorization.access_key_id
@@ -174,13 +175,20 @@ async def _verified(
     return operation, parse(operation, body)
 
 
-async def _read(request: HttpRequest) -> bytes:
+async def _read(request: HttpRequest, seconds: float) -> bytes:
+    """The whole body, for all of which a client has `seconds`: none is long, and nobody is believed yet. Raises KmsError,
+    StalledError.
+    """
     chunks, size = [], 0
-    async for chunk in request.body:
-        size += len(chunk)
-        if size > MAX_BODY:
-            raise KmsError("RequestEntityTooLargeException", f"The request is longer than {MAX_BODY} bytes.")
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.body:
+                size += len(chunk)
+                if size > MAX_BODY:
+                    raise KmsError("RequestEntityTooLargeException", f"The request is longer than {MAX_BODY} bytes.")
+                chunks.append(chunk)
+    except TimeoutError:
+        raise StalledError from None
     return b"".join(chunks)
 
 

@@ -35,8 +35,8 @@ _DIGEST_WANTED = frozenset({"DeleteObjects"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edge:
-    """What the edge of S3 works with, as `edge/asgi.py` wants a service. `stall_timeout`: seconds without a byte of the body. `ready`: may this
-    worker answer?
+    """What the edge of S3 works with, as `edge/asgi.py` wants a service. `stall_timeout`: seconds without a byte of the
+    body. `ready`: may this worker answer?
     """
 
     service: Service
@@ -152,7 +152,7 @@ async def _with_document(edge: Edge, verified: AuthenticatedRequest, call: Autho
     operation = verified.route.operation
     document = b""
     if call.body is not None:
-        if operation.name in _DIGEST_WANTED and not expected_digest(call.headers):
+        if operation.name in _DIGEST_WANTED and not _expected_digest(call.headers):
             raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5")
         limit = _LONG_DOCUMENTS.get(operation.name, MAX_DOCUMENT)
         document = await read_document(_about_document(operation.name, call.headers), call.body, limit)
@@ -175,7 +175,7 @@ def _about_document(operation: str, headers: Headers) -> Headers:
     return Headers(tuple(pair for pair in headers if pair[0] == "content-md5"))
 
 
-def expected_digest(headers: Headers) -> bool:
+def _expected_digest(headers: Headers) -> bool:
     return "content-md5" in headers or any(
         name.startswith("x-amz-checksum-") or name == "x-amz-trailer" for name, _ in headers
     )

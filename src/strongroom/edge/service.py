@@ -12,8 +12,9 @@ from strongroom.identity.store import Identity
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """`handlers`: by operation; an operation of the model that has none is 501. `check_members`: refuses input that is
-    not honoured yet. `rules`: what each operation has to be allowed. `check_target`: whether what an XML body is about exists, before the body is read. `domains`:
-    bases of virtual-host names. `region`, `name`: what a credential scope must say.
+    not honoured yet. `rules`: what each operation has to be allowed. `check_target`: whether what an XML body is about
+    exists, before the body is read. `domains`: bases of virtual-host names. `region`, `name`: what a credential scope
+    must say.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The root user: the one principal that exists without being created, and where its credentials come from.
+"""The root user: the one principal that exists without being created; where its credentials come from, and how any are made.
 
 `DIR/credentials` is an AWS shared-credentials file that the AWS tools read as it stands. It is generated once; there
 are no default credentials. This module verifies no signature and decides nothing.
@@ -138,18 +138,28 @@ def _checked(access_key_id: str, secret: str, *, where: str) -> Credentials:
 
 
 def _generate(path: Path) -> Credentials:
-    made = Credentials(
-        access_key_id="SR" + _random(18, string.ascii_uppercase + "234567"),
-        # 40 characters as AWS's, but letters and digits only: nothing that a shell, a URL or an INI file would read
-        # otherwise.
-        secret_access_key=_random(40, string.ascii_letters + string.digits),
-    )
+    made = new_credentials("SR")
     text = io.StringIO()
     text.write(f"[{PROFILE}]\n")
     text.write(f"aws_access_key_id = {made.access_key_id}\n")
     text.write(f"aws_secret_access_key = {made.secret_access_key}\n")
     write_private(path, text.getvalue().encode(), replace=False)
     return made
+
+
+def new_credentials(prefix: str) -> Credentials:
+    """Random ones; `prefix`, two letters, begins the access key id."""
+    return Credentials(
+        access_key_id=prefix + random_id(18),
+        # 40 characters as AWS's, but letters and digits only: nothing that a shell, a URL or an INI file would read
+        # otherwise.
+        secret_access_key=_random(40, string.ascii_letters + string.digits),
+    )
+
+
+def random_id(length: int) -> str:
+    """Of the letters that AWS's ids have."""
+    return _random(length, string.ascii_uppercase + "234567")
 
 
 def _random(length: int, alphabet: str) -> str:

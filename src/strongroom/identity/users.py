@@ -4,8 +4,6 @@ The command line writes here beside running servers, which see it with their nex
 user's record to its next revision, and the head with it. This module prints nothing and decides no request.
 """
 
-import secrets
-import string
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar, cast
@@ -26,7 +24,7 @@ from strongroom.identity.records import (
     check_policy_name,
     check_user_name,
 )
-from strongroom.identity.root import Credentials
+from strongroom.identity.root import Credentials, new_credentials, random_id
 from strongroom.identity.rows import (
     USER_COLUMNS,
     Revisions,
@@ -43,8 +41,6 @@ T = TypeVar("T")
 READ_USERS = f"SELECT {USER_COLUMNS} FROM users ORDER BY lower(name)"
 READ_HEAD = "SELECT value FROM store WHERE name = 'head'"
 _NAMED = "lower(name) = lower(?)"
-_BASE32 = string.ascii_uppercase + "234567"
-_SECRET = string.ascii_letters + string.digits  # nothing that a shell, a URL or an INI file would read otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +82,7 @@ class Users:
     async def create(self, name: str) -> User:
         check_user_name(name)
         user = User(
-            user_id=f"AIDA{_random(17, _BASE32)}",
+            user_id=f"AIDA{random_id(17)}",
             name=name,
             account_id=self._account_id,
             created_us=self._now_us(),
@@ -168,7 +164,7 @@ class Users:
 
     async def create_access_key(self, name: str) -> Credentials:
         """A new active access key. Its secret is nowhere else in the clear, and can't be shown again."""
-        made = Credentials(access_key_id=f"SU{_random(18, _BASE32)}", secret_access_key=_random(40, _SECRET))
+        made = new_credentials("SU")
         assert made.access_key_id != SERVICE_ACCESS_KEY_ID
 
         def change(tx: Connection) -> None:
@@ -305,7 +301,3 @@ def no_such_user(name: str) -> IdentityError:
 
 def no_such_policy(user: User, policy_name: str) -> IdentityError:
     return IdentityError(f"{user.name} has no policy {policy_name}")
-
-
-def _random(length: int, alphabet: str) -> str:
-    return "".join(secrets.choice(alphabet) for _ in range(length))

@@ -14,6 +14,7 @@ from strongroom.audit.event import (
     MAX_EVENT_BYTES,
     Event,
     api_call,
+    decode,
     encode,
     is_read_only,
     request_parameters,
@@ -21,6 +22,8 @@ from strongroom.audit.event import (
     service_identity,
     user_identity,
 )
+from strongroom.aws.kms_model import load_kms_model
+from strongroom.aws.model import Shape
 from tests.audited import ACCOUNT, KEY_ARN, REGION, event
 
 TIME_US = 1_767_323_045_678_901  # 2026-01-02T03:04:05.678901Z
@@ -80,7 +83,7 @@ def test_a_call_has_the_fields_of_cloudtrail():
 
 
 def test_a_refused_call_says_why():
-    made = call(error_code="AccessDenied", error_message="User is not authorized", key_arns=[])
+    made = call(error_code="AccessDeniedException", error_message="User is not authorized", key_arns=[])
     assert (made["errorCode"], made["errorMessage"], made["resources"]) == (
         "AccessDenied",
         "User is not authorized",
@@ -210,10 +213,45 @@ def test_no_bytes_come_through_at_any_depth_or_by_any_name(canary):
 
 
 @pytest.mark.parametrize("name", ["GrantToken", "GrantTokens", "ImportToken", "KeyStorePassword"])
-def test_tokens_and_what_the_model_calls_sensitive_are_dropped_by_name(name):
+def test_secrets_that_are_text_are_dropped_by_name(name):
     secret = {name: ["canary"] if name == "GrantTokens" else "canary"}
-    shown = request_parameters({**secret, "Below": {**secret, "Kept": 1}}, drop={"KeyStorePassword"})
-    assert shown == {"below": {"kept": 1}}
+    assert request_parameters({**secret, "Below": {**secret, "Kept": 1}}) == {"below": {"kept": 1}}
+
+
+def test_no_text_that_the_model_calls_sensitive_comes_through():
+    """Of operations that are not served as well: what is refused is recorded with what was asked."""
+
+    def filled(shape: Shape) -> object:
+        match shape.type:
+            case "structure":
+                return {name: filled(member.shape) for name, member in shape.members.items()}
+            case "list":
+                assert shape.item is not None
+                return [filled(shape.item.shape)]
+            case "map":
+                return {"a": "b"}
+            case "string":
+                return "canary" if shape.sensitive else "x"
+            case _:
+                return 1
+
+    inputs = [filled(operation.input) for operation in load_kms_model().operations.values() if operation.input]
+    assert sum("canary" in str(given) for given in inputs) > 10
+    for given in inputs:
+        assert isinstance(given, dict)
+        assert b"canary" not in encode(call(request_parameters=request_parameters(given)))
+
+
+@pytest.mark.parametrize("context", ["EncryptionContext", "SourceEncryptionContext", "DestinationEncryptionContext"])
+def test_a_pair_of_a_context_is_shown_whatever_the_client_calls_it(context):
+    pairs = {
+        "GrantToken": "a",
+        "GrantTokens": "b",
+        "ImportToken": "c",
+        "KeyStorePassword": "d",
+        "EncryptionContext": "e",
+    }
+    assert request_parameters({context: pairs}) == {f"{context[0].lower()}{context[1:]}": pairs}
 
 
 def test_numbers_that_json_has_not_are_dropped():
@@ -288,3 +326,30 @@ def test_an_event_of_nothing_but_long_members_still_fits():
         error_message="\N{PILE OF POO}" * 10_000,
     )
     assert len(encode(made)) <= MAX_EVENT_BYTES
+
+
+def test_an_encoded_event_is_read_as_it_was():
+    for made in (call(), call(user_agent="\ud800", request_parameters=None), event(name="ReEncrypt", key_arns=[])):
+        assert decode(encode(made)) == made
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        b'{"a":1},{}',
+        b"[]",
+        b'{"userIdentity":[1]}',
+        b'{"userIdentity":"alice"}',
+        b'{"requestParameters":"x"}',
+        b'{"resources":[1]}',
+        b'{"resources":["arn:aws:kms:::key/a"]}',
+        b'{"resources":1}',
+        b'{"eventTimeMicroseconds":"soon"}',
+        b'{"eventTimeMicroseconds":null}',
+        b'{"eventTimeMicroseconds":true}',
+    ],
+)
+def test_an_event_that_this_log_did_not_write_is_a_value_error_and_nothing_worse(forged):
+    with pytest.raises(ValueError):
+        decode(forged)

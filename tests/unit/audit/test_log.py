@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from strongroom.audit.chain import GENESIS, Head, check_follows
 from strongroom.audit.checkpoint import Verifier, open_checkpoint
 from strongroom.audit.files import LogFile
 from strongroom.audit.log import AuditUnavailable, Pace
-from tests.audited import SIGNER, Kept, event, log_files, opened, records, verified
+from tests.audited import SIGNER, Kept, event, log_files, make_log, opened, records, verified
 
 DAY_US = 86_400_000_000
 
@@ -24,10 +25,16 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def checkpoints(directory: Path) -> list[int]:
+    if not (directory / "checkpoints").is_file():
+        return []
     *notes, rest = (directory / "checkpoints").read_text().split("\n\n")
     assert rest == ""
     pairs = zip(notes[::2], notes[1::2], strict=True)
     return [open_checkpoint(f"{text}\n\n{signature}\n", SIGNER.verifier).sequence for text, signature in pairs]
+
+
+async def until_signed(directory: Path, expected: list[int]) -> None:
+    await until(lambda: checkpoints(directory) == expected)
 
 
 def test_append__returns_the_records_head_after_it_is_in_the_file_and_kept(tmp_path):
@@ -250,6 +257,26 @@ def test_no_symlink_is_followed(tmp_path, name):
     asyncio.run(main())
 
 
+@pytest.mark.timeout(20)
+def test_a_pipe_makes_nobody_wait(tmp_path):
+    """Whoever puts one into the directory shall not hang the service, or the proof of what he did."""
+
+    async def main() -> None:
+        async with opened(tmp_path, Kept()) as log:
+            os.mkfifo(tmp_path / "checkpoints")
+            await log.append(event())
+            with pytest.raises(AuditUnavailable):
+                await log.checkpoint()
+            await log.append(event())
+        os.mkfifo(tmp_path / LogFile("20200101", 1).name)
+        async with opened(tmp_path, Kept(head=log.head)):
+            pass
+
+    asyncio.run(main())
+    report = verified(tmp_path)
+    assert (report.problems, report.last, report.proved) == ([], 2, None)
+
+
 # --- rotation
 
 
@@ -292,31 +319,84 @@ def test_each_day_has_a_file_and_a_clock_set_back_makes_none(tmp_path):
 
 def test_checkpoints_come_at_once_after_so_many_records_and_when_idle(tmp_path):
     async def main() -> None:
-        pace = Pace(records=10, seconds=3600, idle_seconds=3600)
+        pace = Pace(records=10, soon_seconds=3600, seconds=3600, idle_seconds=3600)
         async with opened(tmp_path, Kept(), pace=pace) as log:
             await log.append(event())
             running = asyncio.create_task(log.run_checkpoints())
-            await until(lambda: (tmp_path / "checkpoints").exists() and checkpoints(tmp_path) == [1])
+            await until_signed(tmp_path, [1])
             for number in range(9):
                 await log.append(event(number))
             assert checkpoints(tmp_path) == [1]
             await log.append(event())
-            await until(lambda: checkpoints(tmp_path) == [1, 11])
+            await until_signed(tmp_path, [1, 11])
+            for number in range(10):
+                await log.append(event(number))
+            await until_signed(tmp_path, [1, 11, 21])
             running.cancel()
-        idle = Pace(records=10, seconds=0.02, idle_seconds=0.05)
+        idle = Pace(soon_seconds=3600, seconds=3600, idle_seconds=0.05)
         kept = Kept(head=log.head)
         async with opened(tmp_path, kept, pace=idle) as log:
             running = asyncio.create_task(log.run_checkpoints())
-            await until(lambda: len(checkpoints(tmp_path)) > 4)
+            await until(lambda: len(checkpoints(tmp_path)) > 5)
             running.cancel()
-        assert set(checkpoints(tmp_path)[1:]) == {11}
+        assert set(checkpoints(tmp_path)[2:]) == {21}
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_the_first_record_after_a_rest_is_signed_soon_and_those_after_it_at_the_pace(tmp_path, before):
+    """Whoever looks for the proof of a first use finds it; a log that is busy is not signed for every record."""
+
+    kept = make_log(tmp_path, before) if before else Kept()
+
+    async def main() -> None:
+        async with opened(tmp_path, kept, pace=Pace(soon_seconds=0.05, seconds=3600)) as log:
+            running = asyncio.create_task(log.run_checkpoints())
+            await asyncio.sleep(0.1)
+            at_rest = checkpoints(tmp_path)
+            await asyncio.gather(log.append(event()), log.append(event()))
+            await until_signed(tmp_path, [*at_rest, before + 2])  # one for all that came together
+            for number in range(5):
+                await log.append(event(number))
+                await asyncio.sleep(0.03)
+            assert checkpoints(tmp_path) == [*at_rest, before + 2]
+            running.cancel()
+
+    asyncio.run(main())
+
+
+def test_a_busy_log_is_signed_once_in_so_many_seconds_and_rests_when_nothing_comes(tmp_path):
+    async def main() -> None:
+        async with opened(tmp_path, Kept(), pace=Pace(soon_seconds=0, seconds=0.1)) as log:
+            running = asyncio.create_task(log.run_checkpoints())
+            for expected in ([1], [1, 2], [1, 2, 3]):
+                await log.append(event())
+                await until_signed(tmp_path, expected)
+            await asyncio.sleep(0.3)
+            assert checkpoints(tmp_path) == [1, 2, 3]
+            running.cancel()
+
+    asyncio.run(main())
+
+
+def test_a_checkpoint_that_could_not_be_written_is_tried_again(tmp_path):
+    async def main() -> None:
+        async with opened(tmp_path, Kept(), pace=Pace(soon_seconds=0, seconds=0.02)) as log:
+            (tmp_path / "checkpoints").mkdir()
+            running = asyncio.create_task(log.run_checkpoints())
+            await log.append(event())
+            await asyncio.sleep(0.1)
+            (tmp_path / "checkpoints").rmdir()
+            await until_signed(tmp_path, [1])
+            running.cancel()
 
     asyncio.run(main())
 
 
 def test_an_empty_log_has_nothing_to_sign(tmp_path):
     async def main() -> None:
-        async with opened(tmp_path, Kept(), pace=Pace(seconds=0.01, idle_seconds=0.01)) as log:
+        async with opened(tmp_path, Kept(), pace=Pace(soon_seconds=0.01, seconds=0.01, idle_seconds=0.01)) as log:
             running = asyncio.create_task(log.run_checkpoints())
             await asyncio.sleep(0.1)
             running.cancel()

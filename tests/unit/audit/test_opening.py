@@ -275,6 +275,15 @@ def test_a_database_older_than_the_log_is_refused_with_what_it_lacks(tmp_path):
     assert reopened(tmp_path, old) == []
 
 
+@pytest.mark.parametrize("forged", [b'{"readOnly":false,"resources":[1]}', b'{"a":' * 99_999 + b"1" + b"}" * 99_999])
+def test_a_forged_event_behind_an_older_database_is_refused_like_a_true_one(tmp_path, forged):
+    kept = make_log(tmp_path, 3)
+    assert kept.head
+    with last_file(tmp_path).open("ab") as file:
+        file.write(chained(kept.head, forged, 9)[0])
+    assert "Changes since: none that succeeded" in refused(tmp_path, kept, StateRolledBack)
+
+
 def test_an_older_head_alone_is_no_rollback(tmp_path):
     make_log(tmp_path, 10)
     assert reopened(tmp_path, Kept(head=records(tmp_path)[2].head)) == []
@@ -304,6 +313,9 @@ def test_an_accepted_change_goes_on_after_what_is_there(tmp_path):
     assert "record 9 was changed" in said["serviceEventDetails"]["problems"][0]
     assert [path.name.split("-")[2] for path in log_files(tmp_path)] == ["000000000001.jsonl", "000000000011.jsonl"]
     assert reopened(tmp_path, kept) == []
+    assert [problem.sequence for problem in verified(tmp_path).problems] == [9]  # for good, as the page says
+    later = verified(tmp_path, first=11)
+    assert (later.problems, later.first, later.unproved) == ([], 11, 0)
 
 
 def test_an_accepted_log_that_ends_in_a_file_of_garbage_goes_on_under_another_number(tmp_path):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.audit.event import Event, request_parameters, service_event, service_identity
+from strongroom.audit.chain import GENESIS, chained
+from strongroom.audit.event import Event, encode, request_parameters, service_event, service_identity
 from strongroom.audit.files import LogFile
 from strongroom.audit.show import Shown, Unreadable, Wanted, data_of, events, keys_of, parse_since, principal_of
 from tests.audited import ACCOUNT, KEY_ARN, KEY_ID, REGION, Kept, event, log_files, opened
@@ -164,6 +165,20 @@ def test_an_unreadable_line_is_told_and_passed_over(directory, tmp_path):
     assert [EVENTS.index(each.event) for each in found if isinstance(each, Shown)] == [2, 4, 5, 6]
     (told,) = (each for each in found if isinstance(each, Unreadable))
     assert (told.file, told.line, "was changed" in told.reason) == (path.name, 2, True)
+
+
+@pytest.mark.parametrize(
+    "forged", [b'{"resources":[1]}', b'{"userIdentity":[1]}', b'{"a":' * 99_999 + b"1" + b"}" * 99_999]
+)
+def test_an_event_that_somebody_forged_is_told_and_passed_over(tmp_path, forged):
+    (line, head), true = chained(GENESIS, forged, 0), encode(EVENTS[0])
+    path = tmp_path / LogFile("20260102", 1).name
+    path.write_bytes(line + chained(head, true, 0)[0])
+    for wanted in (Wanted(), Wanted(key=KEY_ID, principal="alice", since=NOW - timedelta(days=90))):
+        told, found = events(tmp_path, wanted)
+        assert isinstance(told, Unreadable)
+        assert isinstance(found, Shown)
+        assert (told.line, found.event) == (1, EVENTS[0])
 
 
 @pytest.mark.parametrize(

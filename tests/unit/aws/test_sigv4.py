@@ -504,6 +504,14 @@ def test_g1_a_mismatch_never_shows_a_customer_key(name):
     assert "Y2FuYXJ5" not in str(hoisted.detail)
 
 
+def test_every_character_of_a_signature_counts_and_nothing_may_follow():
+    headers = header_signed()
+    right = dict(headers)["authorization"].partition("Signature=")[2]
+    others = [f"{right[:at]}{'0' if right[at] != '0' else '1'}{right[at + 1 :]}" for at in range(64)]
+    for signature in (*others, right[:-1], f"{right}0", right.upper()):
+        assert refusal(replaced(headers, right, signature)).code == "SignatureDoesNotMatch"
+
+
 def test_a_signature_of_odd_characters_is_only_wrong():
     for signature in ("", "é" * 64, "0" * 63, "\u0130"):
         headers = header_signed()

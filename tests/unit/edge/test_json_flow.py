@@ -4,7 +4,10 @@ import base64
 import hashlib
 import json
 import os
+import select
+import socket
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -24,6 +27,7 @@ from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Unavailable
 from strongroom.identity.requester import Requester, encode_requester, parse_requester
 from strongroom.identity.root import Credentials, Principal
+from tests.harness import read_reply
 from tests.json_serving import (
     ACCOUNT,
     ALICE,
@@ -370,6 +374,23 @@ def test_a_body_that_does_not_come(served) -> None:
     assert (reply.status, error_of(reply)[0]) == (400, "RequestTimeoutException")
 
 
+def test_a_body_that_comes_in_drops(served) -> None:
+    """Anybody may name an access key id, and its body is read before the signature is looked at."""
+    content = BODY + b" " * 200
+    with socket.socket() as connection:
+        connection.settimeout(10)
+        connection.connect(served.address)
+        connection.sendall(head(signed(content)))
+        started = time.monotonic()
+        for at in range(len(content)):
+            connection.sendall(content[at : at + 1])
+            if select.select([connection], [], [], 0.05)[0]:
+                break
+        assert time.monotonic() - started < 5
+        reply = read_reply(connection, "POST")
+    assert (reply.status, error_of(reply)[0]) == (400, "RequestTimeoutException")
+
+
 # --- what goes wrong here
 
 
@@ -426,9 +447,10 @@ def test_the_service_asks_for_a_person(inside) -> None:
 
 
 def test_a_person_inside_is_a_person(inside) -> None:
-    assert inside.send(ASK).status == 200
-    assert inside.kms.calls[0][2].is_service is False
-    assert inside.kms.calls[0][2].requester.secure_transport is True
+    for headers in ({}, {"x-forwarded-for": "192.0.2.1"}):  # which makes loopback another's, and the socket not
+        assert inside.send(ASK, headers=headers).status == 200
+        caller = inside.kms.calls.pop()[2]
+        assert (caller.is_service, caller.requester.secure_transport) == (False, True)
 
 
 def test_the_service_credential_opens_nothing_outside(served) -> None:

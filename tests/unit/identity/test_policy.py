@@ -137,6 +137,8 @@ def test_a_policy_of_the_old_version_has_no_variables():
         ({"AWS": ROOT}, ALICE, ("d", None, "a")),
         ({"AWS": ROOT}, ROOT, ("d", "a", "a")),
         ({"AWS": ROOT}, FOREIGNER, (None, None, None)),
+        ({"AWS": ROOT.replace("aws", "aws-cn")}, ALICE, (None, None, None)),
+        ({"AWS": ALICE.replace("aws", "aws-cn")}, ALICE, (None, None, None)),
         ({"AWS": [ROOT, ALICE]}, ALICE, ("d", "a", None)),
         ({"AWS": "AIDAJQABLZS4A3QDU576Q"}, ALICE, (None, None, None)),
         ({"Service": "s3.amazonaws.com"}, ALICE, (None, None, None)),

@@ -67,6 +67,7 @@ def test_what_is_written_is_read_and_fits_into_a_header(person: Requester) -> No
         header(MEMBERS)[:-3],
         header(MEMBERS) + " ",
         "A" * (LONGEST_HEADER + 4),
+        base64.urlsafe_b64encode(json.dumps(MEMBERS).encode() + b" " * LONGEST_HEADER).decode(),
         header([]),
         header({}),
         base64.urlsafe_b64encode(b"\xff\xfe").decode(),
