@@ -15,34 +15,35 @@ async def enable_versions(world):
 
 def meanwhile(world, step):
     """`step` comes between the answer of the key service and the copy's commit."""
-    re_encrypt = world.kms.re_encrypt
+    kms = world.worker.storage.kms
+    re_encrypt = kms.re_encrypt
 
     async def late(*given, **named):
         sealed = await re_encrypt(*given, **named)
-        world.kms.re_encrypt = re_encrypt
+        kms.re_encrypt = re_encrypt
         await step()
         return sealed
 
-    world.kms.re_encrypt = late
+    kms.re_encrypt = late
 
 
 @pytest.mark.parametrize("mode", ["KMS", "DSSE"])
-def test_the_null_version_of_a_bucket_that_has_versions_now_stays_as_it_is(tmp_path, mode):
+def test_the_null_version_of_a_bucket_that_has_versions_now_stays_as_it_is(tmp_path, key_server, mode):
     async def work(world):
         await world.worker.put("k", CONTENT, **world.members(mode))
         await enable_versions(world)
         answer = await world.worker("CopyObject", **SOURCE, **world.members(mode) | {"SSEKMSKeyId": world.other_key})
         assert len(world.worker.blobs()) == 2
-        world.kms.keys[world.other_key].state = "Disabled"
+        world.operator.disable_key(KeyId=world.other_key)
         assert await world.worker.get("k", VersionId="null") == CONTENT
-        world.kms.keys[world.other_key].state = "Enabled"
-        world.kms.keys[world.key].state = "Disabled"
+        world.operator.enable_key(KeyId=world.other_key)
+        world.operator.disable_key(KeyId=world.key)
         assert await world.worker.get("k", VersionId=answer["VersionId"]) == CONTENT
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
-def test_an_object_that_was_replaced_meanwhile_is_left_alone(tmp_path):
+def test_an_object_that_was_replaced_meanwhile_is_left_alone(tmp_path, key_server):
     async def work(world):
         await world.worker.put("k", CONTENT, **world.members("KMS"))
         meanwhile(world, lambda: world.worker.put("k", b"another", **world.members("KMS")))
@@ -50,10 +51,10 @@ def test_an_object_that_was_replaced_meanwhile_is_left_alone(tmp_path):
         assert (error.status, error.code) == (409, "OperationAborted")
         assert await world.worker.get("k") == b"another"
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
-def test_tags_that_came_meanwhile_are_not_lost(tmp_path):
+def test_tags_that_came_meanwhile_are_not_lost(tmp_path, key_server):
     async def work(world):
         await world.worker.put("k", CONTENT, **world.members("KMS"))
         tags = {"TagSet": [{"Key": "a", "Value": "b"}]}
@@ -62,10 +63,10 @@ def test_tags_that_came_meanwhile_are_not_lost(tmp_path):
         assert (error.status, error.code) == (409, "OperationAborted")
         assert await world.worker("GetObjectTagging", Key="k") == tags
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
-def test_two_copies_at_once_never_mix_their_keys(tmp_path):
+def test_two_copies_at_once_never_mix_their_keys(tmp_path, key_server):
     async def work(world):
         await world.worker.put("k", CONTENT, **world.members("KMS"))
         meanwhile(world, lambda: world.worker("CopyObject", **SOURCE, **world.members("other KMS")))
@@ -74,10 +75,10 @@ def test_two_copies_at_once_never_mix_their_keys(tmp_path):
         assert (await world.worker("HeadObject", Key="k"))["SSEKMSKeyId"] == world.other_key
         assert await world.worker.get("k") == CONTENT
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
-def test_versions_that_were_enabled_meanwhile_keep_what_they_have(tmp_path):
+def test_versions_that_were_enabled_meanwhile_keep_what_they_have(tmp_path, key_server):
     async def work(world):
         await world.worker.put("k", CONTENT, **world.members("KMS"))
         meanwhile(world, lambda: enable_versions(world))
@@ -86,11 +87,11 @@ def test_versions_that_were_enabled_meanwhile_keep_what_they_have(tmp_path):
         assert (await world.worker("HeadObject", Key="k"))["SSEKMSKeyId"] == world.key
         assert await world.worker.get("k") == CONTENT
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
 
 
 @pytest.mark.parametrize("target", ["KMS", "other KMS", "bucket key", "DSSE"])
-def test_an_object_of_parts_becomes_one_piece_as_by_any_copy(tmp_path, target):
+def test_an_object_of_parts_becomes_one_piece_as_by_any_copy(tmp_path, key_server, target):
     async def work(world):
         upload, listed = await world.worker.upload("k", CONTENT, **world.members("KMS"))
         done = await world.worker.complete(upload, listed)
@@ -100,4 +101,4 @@ def test_an_object_of_parts_becomes_one_piece_as_by_any_copy(tmp_path, target):
         assert "PartsCount" not in await world.worker("HeadObject", Key="k", PartNumber=1)
         assert await world.worker.get("k") == CONTENT
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)

@@ -14,7 +14,7 @@ WRONG = base64.b64encode(bytes(16)).decode()
     ("mode", "shown"),
     [("SSE-S3", True), ("KMS", False), ("bucket key", False), ("DSSE", False), ("SSE-C", False)],
 )
-def test_its_md5_is_told_under_sse_s3_alone(tmp_path, mode, shown):
+def test_its_md5_is_told_under_sse_s3_alone(tmp_path, key_server, mode, shown):
     async def work(world):
         sending = world.worker.sending(content_md5=WRONG)
         error = await refused(sending("PutObject", Key="k", body=CONTENT, **world.members(mode)))
@@ -22,4 +22,4 @@ def test_its_md5_is_told_under_sse_s3_alone(tmp_path, mode, shown):
         assert bool(dict(error.detail)) == shown
         assert await world.worker.rows("SELECT count(*) FROM object_versions") == [(0,)]
 
-    with_world(tmp_path, work)
+    with_world(key_server, tmp_path, work)
