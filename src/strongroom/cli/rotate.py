@@ -11,7 +11,8 @@ from pathlib import Path
 
 import typer
 
-from strongroom.cli.store_command import CommandError, on_store, progress, run
+from strongroom.cli.command import CommandError
+from strongroom.cli.store_command import on_store, progress, run
 from strongroom.keys.keyring import primary_store_key
 from strongroom.keys.rotation import Rotation, rotate_bucket_secrets, rotate_store_key, rotation_lock
 from strongroom.keys.store_keys import SUFFIX, is_sealed
@@ -24,10 +25,11 @@ def rotate_store(data_dir: Path, config_file: Path | None, *, to: str | None, ye
     lock_directory = Paths(data_dir).s3
 
     async def work(store: OpenStore) -> int:
+        rotation = _rotation(store, to)
         _warn(asks=sys.stdin.isatty() and not (yes or as_json))
         with rotation_lock(lock_directory), progress("Rotating") as show:
             old = await primary_store_key(store.database)
-            new = await rotate_store_key(_rotation(store, to), show)
+            new = await rotate_store_key(rotation, show)
         if as_json:
             print(json.dumps({"old_store_key_id": old.hex(), "new_store_key_id": new.hex()}))
         else:

@@ -77,6 +77,25 @@ def test_it_answers_on_sockets_that_only_we_may_use(data_dir) -> None:
         assert running.get("/ask-kms?0") == b"live\n"
 
 
+def test_it_says_where_it_is_while_it_runs(data_dir) -> None:
+    told = data_dir / "run" / "kms-address"
+    with server(data_dir, "--workers", "1") as running:
+        assert told.read_text() == f"http://127.0.0.1:{running.kms_port}"
+        assert stat.S_IMODE(told.stat().st_mode) == 0o600
+        running.signal(signal.SIGKILL)
+        running.wait()
+    assert told.exists()
+    with alone(data_dir, "--listen", "off", "--listen-metrics", "off") as (process, _):
+        assert not told.exists()
+        process.terminate()
+        process.wait(20)
+    with alone(data_dir, "--listen", "off", "--listen-tls", "0.0.0.0:0", "--listen-metrics", "off") as (process, ready):
+        assert told.read_text() == f"https://127.0.0.1:{url_of(ready).rpartition(':')[2]}"
+        process.terminate()
+        process.wait(20)
+    assert not told.exists()
+
+
 def test_s3_is_there_only_once_the_kms_answers(data_dir) -> None:
     data_dir.mkdir(parents=True, mode=0o700)
     (data_dir / "kms-wait").touch()
@@ -250,7 +269,7 @@ def test_alone_what_is_wrong_is_one_sentence(data_dir) -> None:
         command = [sys.executable, STUB, "kms", *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
-    done = run("--data-dir", data_dir, "--listen", "0.0.0.0:0")
+    done = run("--data-dir", data_dir, "--listen", "0.0.0.0:0", "--listen-metrics", "off")
     assert (done.returncode, done.stderr) == (
         1,
         "strongroom: 0.0.0.0:0 can be reached from other machines, and only TLS may be there; use --listen-tls for it.\n",
