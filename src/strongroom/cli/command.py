@@ -18,7 +18,7 @@ def told(command: Callable[[], int], *, failed: int) -> int:
         sys.stdout.flush()  # here, where a full disk is told as everything else is
     except BrokenPipeError:
         drop_output()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EOFError):  # at a question, or midway
         print("strongroom: interrupted", file=sys.stderr)
     except CommandError as error:
         print(f"strongroom: {error}", file=sys.stderr)

@@ -12,12 +12,14 @@ from pathlib import Path
 import typer
 
 from strongroom.cli.command import CommandError
-from strongroom.cli.store_command import on_store, progress, run
+from strongroom.cli.store_command import on_store, progress, run, settings_of
 from strongroom.keys.keyring import primary_store_key
 from strongroom.keys.rotation import Rotation, rotate_bucket_secrets, rotate_store_key, rotation_lock
 from strongroom.keys.store_keys import SUFFIX, is_sealed
 from strongroom.server.paths import Paths
 from strongroom.server.store import OpenStore
+
+_MOVES = (None, "kms", "keyfile")
 
 
 def rotate_store(data_dir: Path, config_file: Path | None, *, to: str | None, yes: bool, as_json: bool) -> int:
@@ -26,7 +28,6 @@ def rotate_store(data_dir: Path, config_file: Path | None, *, to: str | None, ye
 
     async def work(store: OpenStore) -> int:
         rotation = _rotation(store, to)
-        _warn(asks=sys.stdin.isatty() and not (yes or as_json))
         with rotation_lock(lock_directory), progress("Rotating") as show:
             old = await primary_store_key(store.database)
             new = await rotate_store_key(rotation, show)
@@ -36,7 +37,14 @@ def rotate_store(data_dir: Path, config_file: Path | None, *, to: str | None, ye
             print(_outcome(store, old, new))
         return 0
 
-    return run(lambda: on_store(data_dir, config_file, work))
+    def command() -> int:
+        if to not in _MOVES:
+            raise CommandError(f"--to is kms or keyfile, not {to!r}")
+        settings_of(data_dir, config_file)  # before anybody is asked
+        _warn(asks=sys.stdin.isatty() and not (yes or as_json))  # outside of an event loop, which would keep Ctrl-C
+        return on_store(data_dir, config_file, work)
+
+    return run(command)
 
 
 def rotate_secrets(data_dir: Path, config_file: Path | None, *, bucket: str | None, as_json: bool) -> int:
@@ -61,13 +69,7 @@ def _rotation(store: OpenStore, to: str | None) -> Rotation:
         return store.rotation
     if store.key_directory is None:
         raise CommandError("the store key is given from outside (store_key_source): it can't be moved from here")
-    match to:
-        case "kms":
-            return replace(store.rotation, generate_sealed=store.store_keys[0])
-        case "keyfile":
-            return replace(store.rotation, generate_sealed=None)
-        case _:
-            raise CommandError(f"--to is kms or keyfile, not {to!r}")
+    return replace(store.rotation, generate_sealed=store.store_keys[0] if to == "kms" else None)
 
 
 def _warn(*, asks: bool) -> None:

@@ -42,6 +42,7 @@ def test_a_reader_that_goes_away_is_told_nothing(size: int) -> None:
         (PermissionError(13, "Permission denied", "/there"), "/there can't be used: Permission denied"),
         (OSError("nobody knows"), "nobody knows"),
         (KeyboardInterrupt(), "interrupted"),
+        (EOFError(), "interrupted"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )

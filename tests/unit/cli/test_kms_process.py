@@ -1,12 +1,14 @@
 """The key service as a process: beside S3 and alone, from outside."""
 
 import os
+import pty
 import signal
 import socket
 import ssl
 import stat
 import subprocess
 import sys
+import termios
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -94,6 +96,25 @@ def test_it_says_where_it_is_while_it_runs(data_dir) -> None:
         process.terminate()
         process.wait(20)
     assert not told.exists()
+
+
+def test_a_start_that_waits_is_ended_at_once_and_leaves_the_terminal_as_it_was(data_dir) -> None:
+    """As Ctrl-C does it where a passphrase is asked for: whoever asks is killed, with the terminal's echo off."""
+    data_dir.mkdir(parents=True, mode=0o700)
+    (data_dir / "kms-wait").touch()
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, str(STUB), "serve", "--data-dir", str(data_dir), *ANYWHERE])
+    until(lambda: list(children(pid).values()) == ["strongroom kms"])
+    mute = termios.tcgetattr(terminal)
+    mute[3] &= ~termios.ECHO
+    termios.tcsetattr(terminal, termios.TCSANOW, mute)
+    begun = time.monotonic()
+    os.write(terminal, b"\x03")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert time.monotonic() - begun < 8  # and not the grace of requests, 10 seconds
+    assert termios.tcgetattr(terminal)[3] & termios.ECHO
+    os.close(terminal)
 
 
 def test_s3_is_there_only_once_the_kms_answers(data_dir) -> None:
