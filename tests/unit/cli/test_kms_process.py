@@ -104,7 +104,8 @@ def test_a_start_that_waits_is_ended_at_once_and_leaves_the_terminal_as_it_was(d
     (data_dir / "kms-wait").touch()
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execv(sys.executable, [sys.executable, str(STUB), "serve", "--data-dir", str(data_dir), *ANYWHERE])
+        command = [sys.executable, str(STUB), "serve", "--data-dir", str(data_dir), *ANYWHERE]
+        os.execve(sys.executable, command, {**os.environ, "STRONGROOM_SHUTDOWN_GRACE": "60"})
     until(lambda: list(children(pid).values()) == ["strongroom kms"])
     mute = termios.tcgetattr(terminal)
     mute[3] &= ~termios.ECHO
@@ -112,7 +113,7 @@ def test_a_start_that_waits_is_ended_at_once_and_leaves_the_terminal_as_it_was(d
     begun = time.monotonic()
     os.write(terminal, b"\x03")
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert time.monotonic() - begun < 8  # and not the grace of requests, 10 seconds
+    assert time.monotonic() - begun < 30  # without the grace that requests would get
     assert termios.tcgetattr(terminal)[3] & termios.ECHO
     os.close(terminal)
 
