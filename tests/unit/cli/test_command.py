@@ -35,6 +35,16 @@ def test_a_reader_that_goes_away_is_told_nothing(size: int) -> None:
     assert run(size, "| (exec <&-; sleep 0.5)").stderr == "2\n"
 
 
+def test_what_opens_a_store_is_hardened_first() -> None:
+    """No debugger of the same user (PR_GET_DUMPABLE), no core dump, no file for others."""
+    program = (
+        "import ctypes, os, resource; from strongroom.cli.store_command import run\n"
+        "run(lambda: print(ctypes.CDLL(None).prctl(3), resource.getrlimit(resource.RLIMIT_CORE), oct(os.umask(0))) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "0 (0, 0) 0o77\n"
+
+
 @pytest.mark.parametrize(
     ("raised", "sentence"),
     [

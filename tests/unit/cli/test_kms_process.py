@@ -1,5 +1,6 @@
 """The key service as a process: beside S3 and alone, from outside."""
 
+import ast
 import os
 import pty
 import signal
@@ -77,6 +78,45 @@ def test_it_answers_on_sockets_that_only_we_may_use(data_dir) -> None:
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         assert running.get("/ask-kms?0") == b"live\n"
+
+
+def test_the_s3_workers_keep_none_of_its_sockets(data_dir) -> None:
+    with server(data_dir, "--workers", "1") as running:
+        ports = sorted(str(port) for port in (running.port, running.tls_port, running.metrics_port))
+        assert ast.literal_eval(running.get("/listens").decode()) == ports
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.parametrize("name", ["kms.sock", "kms-admin.sock"])
+def test_another_user_gets_no_answer_even_where_modes_would_let_it_in(data_dir, name) -> None:
+    client = """
+import os, socket, sys
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+with socket.socket(socket.AF_UNIX) as asked:
+    asked.connect(f"/proc/self/fd/{sys.argv[1]}/{sys.argv[2]}")
+    try:
+        asked.sendall(b"GET /-/live HTTP/1.1\\r\\nhost: x\\r\\nconnection: close\\r\\n\\r\\n")
+        print(asked.recv(100))
+    except ConnectionError:
+        print(b"")
+"""
+    with server(data_dir, "--workers", "1"):
+        path = data_dir / "run" / name
+        path.parent.chmod(0o755)
+        path.chmod(0o666)
+        directory = os.open(path.parent, os.O_PATH)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", client, str(directory), name],
+                pass_fds=[directory],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+        finally:
+            os.close(directory)
+        assert (done.stdout, done.stderr) == ("b''\n", "")
 
 
 def test_it_says_where_it_is_while_it_runs(data_dir) -> None:
