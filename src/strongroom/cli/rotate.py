@@ -25,9 +25,12 @@ _MOVES = (None, "kms", "keyfile")
 def rotate_store(data_dir: Path, config_file: Path | None, *, to: str | None, yes: bool, as_json: bool) -> int:
     """Asks first where somebody is there to answer. `to`: `kms` or `keyfile`, which moves the store; None: as it is set."""
     lock_directory = Paths(data_dir).s3
+    asks = sys.stdin.isatty() and not (yes or as_json)
 
     async def work(store: OpenStore) -> int:
         rotation = _rotation(store, to)
+        if not asks:
+            print(_WARNING, file=sys.stderr)
         with rotation_lock(lock_directory), progress("Rotating") as show:
             old = await primary_store_key(store.database)
             new = await rotate_store_key(rotation, show)
@@ -41,7 +44,8 @@ def rotate_store(data_dir: Path, config_file: Path | None, *, to: str | None, ye
         if to not in _MOVES:
             raise CommandError(f"--to is kms or keyfile, not {to!r}")
         settings_of(data_dir, config_file)  # before anybody is asked
-        _warn(asks=sys.stdin.isatty() and not (yes or as_json))  # outside of an event loop, which would keep Ctrl-C
+        if asks:  # outside of an event loop, which would keep Ctrl-C
+            _ask()
         return on_store(data_dir, config_file, work)
 
     return run(command)
@@ -72,10 +76,10 @@ def _rotation(store: OpenStore, to: str | None) -> Rotation:
     return replace(store.rotation, generate_sealed=store.store_keys[0] if to == "kms" else None)
 
 
-def _warn(*, asks: bool) -> None:
-    """Raises CommandError where somebody is asked and says no."""
+def _ask() -> None:
+    """Raises CommandError where the answer is no."""
     print(_WARNING, file=sys.stderr)
-    if asks and not typer.confirm("Rotate the store key now?", err=True):
+    if not typer.confirm("Rotate the store key now?", err=True):
         raise CommandError("nothing was changed")
 
 
