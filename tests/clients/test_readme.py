@@ -43,7 +43,6 @@ def run_block(newcomer: tuple[Server, Path], text: str, program: list[str]) -> s
     ):
         text = text.replace(there, here)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RCLONE_"))}
-    environment["STRONGROOM_KMS_LISTEN"] = f"127.0.0.1:{server.kms_port}"  # as a server on other ports has it set
     finished = subprocess.run(
         [*program, text],
         cwd=directory,

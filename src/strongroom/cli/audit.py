@@ -5,7 +5,6 @@ hold no secret, and load nothing of the store's.
 """
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -18,14 +17,11 @@ from strongroom.audit import files, show
 from strongroom.audit.checkpoint import BadNote, Verifier
 from strongroom.audit.verify import Problem, Report
 from strongroom.audit.verify import verify as check
+from strongroom.cli.command import CommandError, drop_output, told
 
 SOUND, DAMAGED, COULD_NOT_RUN = 0, 1, 2
 _HEADINGS = ("TIME", "WHO", "WHAT", "KEY", "FOR", "OUTCOME", "REQUEST")
 _WIDTHS = (20, 32, 20, 36, 40, 12)
-
-
-class Refused(Exception):
-    """The command can't do it. The text is meant for people."""
 
 
 def verify(data_dir: Path, *, public_key: str | None, first: int, as_json: bool) -> int:
@@ -41,7 +37,7 @@ def verify(data_dir: Path, *, public_key: str | None, first: int, as_json: bool)
             return DAMAGED
         return SOUND if report.proved is not None else COULD_NOT_RUN
 
-    return _run(command, failed=COULD_NOT_RUN)
+    return told(command, failed=COULD_NOT_RUN)
 
 
 def show_events(
@@ -66,14 +62,14 @@ def show_events(
                 errors_only=errors_only,
             )
         except ValueError as error:
-            raise Refused(str(error)) from None
+            raise CommandError(str(error)) from None
         try:
             return _print_events(_directory(data_dir), wanted, as_json=as_json)
-        except BrokenPipeError:  # `| head` has seen enough; and nothing may be flushed into it at the end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:
+            drop_output()
             return 0
 
-    return _run(command)
+    return told(command, failed=1)
 
 
 def public_key(data_dir: Path) -> int:
@@ -83,28 +79,14 @@ def public_key(data_dir: Path) -> int:
         print(_verifier(_directory(data_dir), None).text)
         return 0
 
-    return _run(command)
-
-
-def _run(command: Callable[[], int], *, failed: int = 1) -> int:
-    """What `command` returns, or `failed` after one sentence on standard error."""
-    try:
-        return command()
-    except KeyboardInterrupt:
-        print("strongroom: interrupted", file=sys.stderr)
-    except Refused as error:
-        print(f"strongroom: {error}", file=sys.stderr)
-    except OSError as error:
-        why = f"{error.filename} can't be used: {error.strerror}" if error.filename else error
-        print(f"strongroom: {why}", file=sys.stderr)
-    return failed
+    return told(command, failed=1)
 
 
 def _progress() -> AbstractContextManager[Callable[[int, int], None]]:
     """A bar where somebody looks."""
     if not sys.stderr.isatty():
         return nullcontext(lambda _done, _total: None)
-    from strongroom.cli.store_command import progress  # noqa: PLC0415  it loads the whole store
+    from strongroom.cli.store_command import progress  # noqa: PLC0415 - it loads half a store
 
     return progress("Verifying", of_bytes=True)
 
@@ -112,18 +94,18 @@ def _progress() -> AbstractContextManager[Callable[[int, int], None]]:
 def _directory(data_dir: Path) -> Path:
     directory = data_dir / files.DIRECTORY
     if not directory.is_dir():
-        raise Refused(f"there is no audit log in {directory}")
+        raise CommandError(f"there is no audit log in {directory}")
     return directory
 
 
 def _verifier(directory: Path, given: str | None) -> Verifier:
     text = given.strip() if given is not None else files.read_public_key(directory)
     if text is None:
-        raise Refused(f"{directory / files.PUBLIC_KEY} is missing: give the key with --public-key")
+        raise CommandError(f"{directory / files.PUBLIC_KEY} is missing: give the key with --public-key")
     try:
         return Verifier(text)
     except BadNote as error:
-        raise Refused(str(error)) from None
+        raise CommandError(str(error)) from None
 
 
 def _object(text: str) -> tuple[str, str]:

@@ -18,7 +18,8 @@ from strongroom import config
 from strongroom.blobs.local_copy import Copier
 from strongroom.blobs.local_files import held, open_tree
 from strongroom.cli.backup_kms import copy_key_service
-from strongroom.cli.store_command import CommandError, progress, run, settings_of
+from strongroom.cli.command import CommandError
+from strongroom.cli.store_command import progress, run, settings_of
 from strongroom.config import Settings
 from strongroom.database.migrations import migrations_of, require_newest
 from strongroom.database.private_file import make_private_directory, write_private

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from strongroom.audit.copy import RecordMissing, copy_checkpoints, copy_records
 from strongroom.cli import supervisor
+from strongroom.cli.command import CommandError
 from strongroom.cli.kms_socket import fetch_database
-from strongroom.cli.store_command import CommandError
 from strongroom.database.private_file import make_private_directory, write_private
 from strongroom.database.sqlite import backup as copy_database
 from strongroom.database.sqlite import read_copy

@@ -66,10 +66,10 @@ def _encryption(proof: "Proof | None") -> str:
 def client_lines(facts: Facts) -> tuple[str, ...]:
     """Shell commands that work as they stand, in any directory, with aws-cli and boto3 installed."""
     if facts.plain is not None:
-        endpoint, trust = f"http://{_reachable(facts.plain)}", ""
+        endpoint, trust = f"http://{reachable(facts.plain)}", ""
     else:
         assert facts.tls is not None
-        endpoint = f"https://{_reachable(facts.tls)}"
+        endpoint = f"https://{reachable(facts.tls)}"
         trust = f" AWS_CA_BUNDLE={shlex.quote(str(facts.data_dir / 'ca.pem'))}" if facts.tls_is_private else ""
     if facts.credentials is not None:
         who = f"AWS_SHARED_CREDENTIALS_FILE={shlex.quote(str(facts.credentials))} AWS_PROFILE=strongroom"
@@ -93,7 +93,7 @@ def _sse(facts: Facts) -> str:
     return " --sse aws:kms" if facts.kms is not None else ""
 
 
-def _reachable(address: Address) -> Address:
+def reachable(address: Address) -> Address:
     """An address to connect to: a server that listens everywhere is reached here."""
     return Address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host), address.port)  # noqa: S104
 

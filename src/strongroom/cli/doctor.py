@@ -8,9 +8,8 @@ import json
 import os
 import shutil
 import stat
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +17,10 @@ from pathlib import Path
 from cryptography import x509
 
 from strongroom import config
+from strongroom.cli.command import CommandError
 from strongroom.cli.doctor_kms import look_at_key_service
 from strongroom.cli.finding import Finding
+from strongroom.cli.store_command import run
 from strongroom.config import Settings
 from strongroom.edge import certificates
 from strongroom.identity import root
@@ -37,19 +38,27 @@ _LOW_SHARE, _LOW_BYTES, _FULL_BYTES = 0.05, 2 * 2**30, 256 * 2**20
 
 def doctor(data_dir: Path, config_file: Path | None, *, as_json: bool) -> int:
     """Print the findings; 0 without problems, 1 with, 2 where there is no store to look at. Warnings don't count."""
-    if not data_dir.is_dir():
-        advice = f"`strongroom serve --data-dir {data_dir}` makes a store there."
-        print(f"strongroom: {data_dir} is no directory; {advice}", file=sys.stderr)
-        return COULD_NOT_RUN
-    findings = list(examine(data_dir, config_file))
-    if as_json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=2))
-    else:
-        for finding in findings:
-            print(f"{finding.verdict:<8} {finding.check:<12} {finding.text}")
-            if finding.advice:
-                print(f"{'':<21} -> {finding.advice}")
-    return PROBLEMS if any(finding.verdict == "problem" for finding in findings) else SOUND
+
+    def command() -> int:
+        if not data_dir.is_dir():
+            raise CommandError(
+                f"{data_dir} is no directory; `strongroom serve --data-dir {data_dir}` makes a store there."
+            )
+        findings = list(examine(data_dir, config_file))
+        if as_json:
+            print(json.dumps([asdict(finding) for finding in findings], indent=2))
+        else:
+            _tell(findings)
+        return PROBLEMS if any(finding.verdict == "problem" for finding in findings) else SOUND
+
+    return run(command, failed=COULD_NOT_RUN)
+
+
+def _tell(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        print(f"{finding.verdict:<8} {finding.check:<12} {finding.text}")
+        if finding.advice:
+            print(f"{'':<21} -> {finding.advice}")
 
 
 def examine(data_dir: Path, config_file: Path | None = None) -> Iterator[Finding]:

@@ -1,21 +1,29 @@
 """`strongroom key ...`: what people do with keys, in the words of the KMS. Tables for people, `--json` for programs."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
 from rich.table import Table
 
+from strongroom.cli.command import CommandError
 from strongroom.cli.key_client import key_id_of, with_kms
-from strongroom.cli.store_command import CommandError, on_store
+from strongroom.cli.policy_file import read_policy
+from strongroom.cli.store_command import on_store
 from strongroom.cli.tables import print_table
 from strongroom.config import Settings
 from strongroom.metadata.census import KeyUsage, census
-from strongroom.server.store import OpenStore
+
+if TYPE_CHECKING:
+    from strongroom.server.store import OpenStore
+
+_ALIAS = re.compile(r"alias/[a-zA-Z0-9:/_-]{1,250}")  # as the API has it
 
 
 def create(
@@ -23,12 +31,26 @@ def create(
 ) -> int:
     given: dict[str, Any] = {"Description": description, "KeySpec": spec}
     name = f"alias/{alias.removeprefix('alias/')}" if alias is not None else None
-    if name is not None and (key_id := _key_of_alias(client, name)) is not None:  # before a key is made for nothing
-        raise CommandError(f"{name} stands for {key_id} already: no key was made")
+    if name is not None:
+        _require_free(client, name)  # before a key is made for nothing
     made = client.create_key(**given | ({"KeyUsage": usage} if usage else {}))["KeyMetadata"]
     if name is not None:
-        client.create_alias(AliasName=name, TargetKeyId=made["KeyId"])
+        try:
+            client.create_alias(AliasName=name, TargetKeyId=made["KeyId"])
+        except ClientError as error:
+            why = f"{error.response['Error']['Code']}: {error.response['Error'].get('Message', '')}"
+            raise CommandError(f"{made['Arn']} was made, but not its alias {name}: {why}") from None
     return _tell(made, as_json, made["Arn"])
+
+
+def _require_free(client: Any, name: str) -> None:
+    """Raises CommandError."""
+    if _ALIAS.fullmatch(name) is None:
+        raise CommandError(f"{name!r} can't be an alias: use letters, digits, : / _ -. No key was made")
+    if name.startswith("alias/aws/"):
+        raise CommandError(f"{name}: names that begin with alias/aws/ are the KMS's own. No key was made")
+    if (key_id := _key_of_alias(client, name)) is not None:
+        raise CommandError(f"{name} stands for {key_id} already: no key was made")
 
 
 def _key_of_alias(client: Any, name: str) -> str | None:
@@ -112,8 +134,8 @@ def get_policy(client: Any, _: Settings, *, key: str) -> int:
     return 0
 
 
-def put_policy(client: Any, _: Settings, *, key: str, file: Path) -> int:
-    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+def put_policy(client: Any, _: Settings, *, key: str, file: str) -> int:
+    text = read_policy(file)
     client.put_key_policy(KeyId=key_id_of(client, key), Policy=text)
     return 0
 
@@ -124,7 +146,7 @@ def usage(data_dir: Path, config_file: Path | None, endpoint_url: str | None, *,
     def work(client: Any, _: Settings) -> int:
         arn = client.describe_key(KeyId=key)["KeyMetadata"]["Arn"]
 
-        async def count(store: OpenStore) -> int:
+        async def count(store: "OpenStore") -> int:
             return _tell_usage(arn, await census(store.database, key_arn=arn), as_json)
 
         return on_store(data_dir, config_file, count)

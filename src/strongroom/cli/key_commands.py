@@ -4,7 +4,6 @@ They ask the running KMS by its API. KEY is a key's id, its ARN, or an alias (`a
 """
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,7 +21,7 @@ key_app.add_typer(policy_app, name="policy")
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Id, ARN, alias/NAME or alias ARN.")]
 Endpoint = Annotated[
     str | None,
-    typer.Option("--endpoint-url", metavar="URL", help="Where the KMS answers; default: as in the settings."),
+    typer.Option("--endpoint-url", metavar="URL", help="Where the KMS answers; default: where the one of DIR does."),
 ]
 
 
@@ -136,7 +135,7 @@ def get_policy(data_dir: DataDir, key_id: Key, config: ConfigFile = None, endpoi
 def put_policy(
     data_dir: DataDir,
     key_id: Key,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The policy (JSON); - : from standard input.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The policy (JSON); - : from standard input.")],
     config: ConfigFile = None,
     endpoint_url: Endpoint = None,
 ) -> None:

@@ -15,8 +15,9 @@ from urllib.parse import quote
 
 from rich.table import Table
 
+from strongroom.cli.command import CommandError
 from strongroom.cli.kms_socket import ask, checked, request
-from strongroom.cli.store_command import CommandError, progress, run
+from strongroom.cli.store_command import progress, run
 from strongroom.cli.tables import print_table
 
 
@@ -81,6 +82,8 @@ def rotate_root(data_dir: Path, *, passphrase_files: Mapping[str, Path], as_json
         passphrases = {name: _text(path) for name, path in passphrase_files.items()}
         found = request(data_dir, "GET", "/slots")["slots"]
         wanted = [slot["name"] for slot in found if slot["kind"] == "passphrase"]
+        if unknown := sorted(set(passphrases) - set(wanted)):
+            raise CommandError(f"there is no passphrase slot {unknown[0]!r}: `strongroom kms slot list` shows them")
         for name in wanted:
             if name not in passphrases and sys.stdin.isatty():
                 passphrases[name] = getpass.getpass(

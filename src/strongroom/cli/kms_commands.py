@@ -3,7 +3,7 @@
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,7 +28,10 @@ def list_(data_dir: DataDir, as_json: Json = False) -> None:
 @slot_app.command()
 def add(
     data_dir: DataDir,
-    kind: Annotated[str, typer.Option(metavar="KIND", help="keyfile, passphrase, environment or credential.")],
+    kind: Annotated[
+        Literal["keyfile", "passphrase", "environment", "credential"],
+        typer.Option(help="Where its key comes from."),
+    ],
     name: Annotated[str, typer.Option(metavar="NAME", help="What the slot is called.")],
     path: Annotated[Path | None, typer.Option(metavar="FILE", help="Of a key file: where to make it.")] = None,
     key_file: Annotated[

@@ -6,8 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from strongroom import config
+from strongroom.cli.command import CommandError
 from strongroom.cli.passphrases import asker
-from strongroom.cli.store_command import CommandError, run
+from strongroom.cli.store_command import run
 from strongroom.server.kms import AcceptedRestore
 from strongroom.server.kms import accept_restore as accept
 

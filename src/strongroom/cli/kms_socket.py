@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from strongroom.audit.chain import Head
-from strongroom.cli.store_command import CommandError
+from strongroom.cli.command import CommandError
 from strongroom.database.private_file import write_private
-from strongroom.kms.admin_asgi import AUDIT_HASH, AUDIT_SEQUENCE
 from strongroom.server.paths import Paths
 
 _SECONDS = 60.0
@@ -78,6 +77,8 @@ def fetch_database(data_dir: Path, destination: Path) -> Head | None:
     """A copy of kms.db by its service, to a new file; the record of the audit log that it knows as the last one, None where
     it knows of none. Raises CommandError, OSError.
     """
+    from strongroom.kms.admin_asgi import AUDIT_HASH, AUDIT_SEQUENCE  # noqa: PLC0415 - the KMS is much to load for a client
+
     with ask(data_dir, "POST", "/backup") as response:
         content = response.read()  # all that was announced, or HTTPException
         if response.status != 200:

@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from socket import socket
 
-from strongroom.cli import worker
+from strongroom.cli import kms_address, worker
 from strongroom.cli.passphrases import asker
+from strongroom.cli.start import bound
 from strongroom.config import Settings
 from strongroom.edge import listener, metrics_listener, unix_socket
 from strongroom.edge.certificates import ServerContext
@@ -47,15 +48,18 @@ class KmsListeners:
 def listeners_of(
     data_dir: Path, settings: Settings, *, flag: str, metrics: socket | None = None
 ) -> Iterator[KmsListeners]:
-    """Open them, and take the Unix sockets out of the directory at the end: what is left there can be copied as files.
+    """Open them and say where they are, and take that and the Unix sockets out of the directory at the end: what is left
+    there can be copied as files.
 
     `flag`: the command-line flag of the plain listener. Raises ListenError, UnixSocketError.
     """
     listeners = _open_listeners(data_dir, settings, flag, metrics)
     try:
+        kms_address.publish(data_dir, bound(listeners.plain), bound(listeners.tls))
         yield listeners
     finally:
         listeners.close()
+        kms_address.withdraw(data_dir)
         for path in (Paths(data_dir).kms_socket, Paths(data_dir).kms_admin_socket):
             path.unlink(missing_ok=True)
 

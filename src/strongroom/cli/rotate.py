@@ -11,30 +11,44 @@ from pathlib import Path
 
 import typer
 
-from strongroom.cli.store_command import CommandError, on_store, progress, run
+from strongroom.cli.command import CommandError
+from strongroom.cli.store_command import on_store, progress, run, settings_of
 from strongroom.keys.keyring import primary_store_key
 from strongroom.keys.rotation import Rotation, rotate_bucket_secrets, rotate_store_key, rotation_lock
 from strongroom.keys.store_keys import SUFFIX, is_sealed
 from strongroom.server.paths import Paths
 from strongroom.server.store import OpenStore
 
+_MOVES = (None, "kms", "keyfile")
+
 
 def rotate_store(data_dir: Path, config_file: Path | None, *, to: str | None, yes: bool, as_json: bool) -> int:
     """Asks first where somebody is there to answer. `to`: `kms` or `keyfile`, which moves the store; None: as it is set."""
     lock_directory = Paths(data_dir).s3
+    asks = sys.stdin.isatty() and not (yes or as_json)
 
     async def work(store: OpenStore) -> int:
-        _warn(asks=sys.stdin.isatty() and not (yes or as_json))
+        rotation = _rotation(store, to)
+        if not asks:
+            print(_WARNING, file=sys.stderr)
         with rotation_lock(lock_directory), progress("Rotating") as show:
             old = await primary_store_key(store.database)
-            new = await rotate_store_key(_rotation(store, to), show)
+            new = await rotate_store_key(rotation, show)
         if as_json:
             print(json.dumps({"old_store_key_id": old.hex(), "new_store_key_id": new.hex()}))
         else:
             print(_outcome(store, old, new))
         return 0
 
-    return run(lambda: on_store(data_dir, config_file, work))
+    def command() -> int:
+        if to not in _MOVES:
+            raise CommandError(f"--to is kms or keyfile, not {to!r}")
+        settings_of(data_dir, config_file)  # before anybody is asked
+        if asks:  # outside of an event loop, which would keep Ctrl-C
+            _ask()
+        return on_store(data_dir, config_file, work)
+
+    return run(command)
 
 
 def rotate_secrets(data_dir: Path, config_file: Path | None, *, bucket: str | None, as_json: bool) -> int:
@@ -59,19 +73,13 @@ def _rotation(store: OpenStore, to: str | None) -> Rotation:
         return store.rotation
     if store.key_directory is None:
         raise CommandError("the store key is given from outside (store_key_source): it can't be moved from here")
-    match to:
-        case "kms":
-            return replace(store.rotation, generate_sealed=store.store_keys[0])
-        case "keyfile":
-            return replace(store.rotation, generate_sealed=None)
-        case _:
-            raise CommandError(f"--to is kms or keyfile, not {to!r}")
+    return replace(store.rotation, generate_sealed=store.store_keys[0] if to == "kms" else None)
 
 
-def _warn(*, asks: bool) -> None:
-    """Raises CommandError where somebody is asked and says no."""
+def _ask() -> None:
+    """Raises CommandError where the answer is no."""
     print(_WARNING, file=sys.stderr)
-    if asks and not typer.confirm("Rotate the store key now?", err=True):
+    if not typer.confirm("Rotate the store key now?", err=True):
         raise CommandError("nothing was changed")
 
 

@@ -6,6 +6,7 @@ So everything a person can have got wrong is one sentence before anything is for
 import contextlib
 import os
 import sys
+import termios
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from socket import socket
@@ -56,7 +57,8 @@ def start(
         log.configure(style=settings.log_format, level=settings.log_level)
         data_dir = data_dir.resolve()
         _make_data_directory(data_dir)
-        return run(data_dir, settings)
+        with _terminal_kept():
+            return run(data_dir, settings)
     except _REFUSALS as error:
         print(f"strongroom: {sentence(error)}", file=sys.stderr)
         return 1
@@ -66,6 +68,22 @@ def sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename} can't be used: {error.strerror}."
     return str(error)
+
+
+@contextlib.contextmanager
+def _terminal_kept() -> Iterator[None]:
+    """Leave the terminal as it was: a process that is killed while it asks for a passphrase leaves it without an echo."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        yield
+    finally:
+        # In the background it is somebody else's by now, and touching it would stop us (SIGTTOU).
+        with contextlib.suppress(OSError, termios.error):
+            if os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp():
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
 def _make_data_directory(data_dir: Path) -> None:

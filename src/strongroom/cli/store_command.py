@@ -1,4 +1,4 @@
-"""What the commands on an existing store share: how one is opened, how progress is shown, how a failure is told."""
+"""What the commands on an existing store share: how one is opened, how progress is shown, how its failures are told."""
 
 import asyncio
 import os
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,29 +16,29 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from strongroom import config
 from strongroom.blobs.local_files import BlobsHeld
 from strongroom.blobs.store import StorageUnavailable
-from strongroom.cli import supervisor
+from strongroom.cli import command, supervisor
+from strongroom.cli.command import CommandError
 from strongroom.config import Settings
 from strongroom.crypto.errors import IntegrityError
 from strongroom.database.database import Unavailable
 from strongroom.database.migrations import SchemaTooNew, SchemaTooOld
 from strongroom.identity.records import IdentityError
+from strongroom.identity.root import RootCredentialsError
 from strongroom.keys.rotation import RotationRunning
 from strongroom.keys.store_keys import StoreKeyError
 from strongroom.server.paths import Paths, StartError
-from strongroom.server.store import OpenStore, open_store
 
-
-class CommandError(Exception):
-    """The command can't do it. The text is meant for people."""
+if TYPE_CHECKING:
+    from strongroom.server.store import OpenStore
 
 
 _REFUSALS = (
-    CommandError,
     StartError,
     config.ConfigError,
     BlobsHeld,
     IdentityError,
     IntegrityError,
+    RootCredentialsError,
     SchemaTooNew,
     SchemaTooOld,
     StorageUnavailable,
@@ -46,27 +47,27 @@ _REFUSALS = (
 )
 
 
-def run(command: Callable[[], int], *, failed: int = 1) -> int:
-    """What `command` returns, or `failed` after one sentence on standard error."""
+def run(work: Callable[[], int], *, failed: int = 1) -> int:
+    """What `work` returns, or `failed` after one sentence on standard error."""
     supervisor.harden_process()  # keys pass through this process, and what it makes is nobody else's
-    try:
-        return command()
-    except RotationRunning:
-        print("strongroom: keys are being rotated or copied by another command: try again later", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("strongroom: interrupted", file=sys.stderr)
-    except _REFUSALS as error:
-        print(f"strongroom: {error}", file=sys.stderr)
-    except sqlite3.DatabaseError as error:  # what no waiting mends; the rest is Unavailable
-        print(f"strongroom: the index is damaged ({error}): restore it from a backup", file=sys.stderr)
-    except OSError as error:
-        why = f"{error.filename} can't be used: {error.strerror}" if error.filename else error
-        print(f"strongroom: {why}", file=sys.stderr)
-    return failed
+
+    def refusing() -> int:
+        try:
+            return work()
+        except RotationRunning:
+            raise CommandError("keys are being rotated or copied by another command: try again later") from None
+        except _REFUSALS as error:
+            raise CommandError(str(error)) from error
+        except sqlite3.DatabaseError as error:  # what no waiting mends; the rest is Unavailable
+            raise CommandError(f"the index is damaged ({error}): restore it from a backup") from error
+
+    return command.told(refusing, failed=failed)
 
 
-def on_store(data_dir: Path, config_file: Path | None, work: Callable[[OpenStore], Awaitable[int]]) -> int:
+def on_store(data_dir: Path, config_file: Path | None, work: "Callable[[OpenStore], Awaitable[int]]") -> int:
     """What `work` returns, with the store in `data_dir`. Raises what `run` tells."""
+    from strongroom.server.store import open_store  # noqa: PLC0415 - half a second, which not every command needs
+
     settings = settings_of(data_dir, config_file)
 
     async def opened() -> int:

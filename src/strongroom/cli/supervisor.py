@@ -286,9 +286,12 @@ class Supervisor:
         return 0
 
     def _end(self, stage: list[_Slot]) -> None:
-        """SIGTERM to every process of a stage, then SIGKILL to what is left."""
+        """SIGTERM to every process of a stage, then SIGKILL to what is left. What was not ready yet has no request to
+        finish, and may be waiting for a passphrase.
+        """
         _signal(stage, signal.SIGTERM)
-        end = time.monotonic() + self.shutdown_grace + _KILL_MARGIN
+        grace = self.shutdown_grace if any(slot.is_ready for slot in stage) else 0.0
+        end = time.monotonic() + grace + _KILL_MARGIN
         while any(slot.pid for slot in stage):
             received = signal.sigtimedwait({signal.SIGCHLD, signal.SIGINT}, max(0.0, end - time.monotonic()))
             if received is None:  # out of time

@@ -21,11 +21,13 @@ from typing import Any
 from rich.table import Table
 
 from strongroom import config
-from strongroom.cli.store_command import CommandError, require_owner, run
+from strongroom.cli.command import CommandError
+from strongroom.cli.policy_file import read_policy
+from strongroom.cli.store_command import require_owner, run
 from strongroom.cli.tables import print_table
 from strongroom.database.private_file import write_private
 from strongroom.identity.files import open_identity_store
-from strongroom.identity.records import MAX_DOCUMENT, AccessKey, User
+from strongroom.identity.records import AccessKey, User
 from strongroom.identity.root import Credentials
 from strongroom.identity.users import Users, no_such_policy
 from strongroom.server.paths import Paths
@@ -94,7 +96,7 @@ def delete_user(data_dir: Path, config_file: Path | None, name: str, *, force: b
 
 def put_policy(data_dir: Path, config_file: Path | None, name: str, policy_name: str, file: str) -> int:
     async def put(users: Users) -> int:
-        user = await users.put_policy(name, policy_name, _read_policy(file))
+        user = await users.put_policy(name, policy_name, read_policy(file))
         print(f"{user.name} has the policy {policy_name} now.")
         return 0
 
@@ -136,18 +138,6 @@ def delete_policy(data_dir: Path, config_file: Path | None, name: str, policy_na
         return 0
 
     return _on_users(data_dir, config_file, delete)
-
-
-def _read_policy(file: str) -> str:
-    """Raises CommandError, OSError."""
-    limit = 4 * MAX_DOCUMENT + 1  # bytes: whatever is longer has too many characters too
-    try:
-        if file == "-":
-            return sys.stdin.buffer.read(limit).decode()
-        with Path(file).open("rb") as opened:
-            return opened.read(limit).decode()
-    except UnicodeDecodeError:
-        raise CommandError(f"{'standard input' if file == '-' else file} is not a text file (UTF-8)") from None
 
 
 # --- access keys

@@ -8,7 +8,8 @@ from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
 
-from strongroom.cli.store_command import CommandError, on_store, progress, run
+from strongroom.cli.command import CommandError
+from strongroom.cli.store_command import on_store, progress, run
 from strongroom.metadata.inventory import total_size
 from strongroom.s3.verification import Checked, Damage, Kind
 from strongroom.s3.verification import verify as findings

@@ -1,8 +1,10 @@
 """`strongroom`, with applications that show what the processes around them do. Started by the tests as a program."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
+import socket
 import sys
 import types
 from dataclasses import dataclass
@@ -41,6 +43,10 @@ class Application:
             await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
             await send({"type": "http.response.body", "body": body})
             return
+        if path == b"/listens":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
+            await send({"type": "http.response.body", "body": repr(sorted(listeners())).encode()})
+            return
         body = str(os.getpid() if path != b"/dumpable" else ctypes.CDLL(None).prctl(3)).encode()
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -53,6 +59,17 @@ class Application:
 
     async def close(self) -> None:
         (self._data_dir / f"closed.{os.getpid()}").touch()
+
+
+def listeners() -> set[Any]:
+    """The ports and paths on which this process could accept connections."""
+    found = set()
+    for descriptor in range(3, 256):
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as opened:
+            if opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                name = opened.getsockname()
+                found.add(str(name[1] if isinstance(name, tuple) else name))
+    return found
 
 
 async def ask_kms(data_dir: Path) -> bytes:

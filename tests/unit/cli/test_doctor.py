@@ -22,6 +22,11 @@ from tests.key_service import serving
 from tests.people import with_users
 
 
+@pytest.fixture(autouse=True)
+def _unhardened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("strongroom.cli.supervisor.harden_process", lambda: None)  # of the test process itself
+
+
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     directory = tmp_path / "data"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from strongroom.cli import key
-from strongroom.cli.store_command import CommandError
+from strongroom.cli.command import CommandError
 from strongroom.config import Settings
 from tests.key_service import serving
 

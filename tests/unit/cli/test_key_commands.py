@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def run(server: Server, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr("strongroom.cli.supervisor.harden_process", lambda: None)  # of the test process itself
-    monkeypatch.setenv("STRONGROOM_DATA_DIR", str(server.data_dir))
-    monkeypatch.setenv("STRONGROOM_KMS_LISTEN", f"127.0.0.1:{server.kms_port}")
+    monkeypatch.setenv("STRONGROOM_DATA_DIR", str(server.data_dir))  # where it listens, no setting says
     return invoke
 
 
@@ -126,7 +126,6 @@ def test_every_command_takes_every_form_of_a_key(run: Run, kms: Any, form: str, 
         (("rotate", ABSENT), f"NotFoundException: Key 'arn:aws:kms:{REGION}:{ACCOUNT}:key/{ABSENT}' does not exist"),
         (("disable", "alias/no"), f"NotFoundException: Alias arn:aws:kms:{REGION}:{ACCOUNT}:alias/no is not found."),
         (("usage", "alias/no"), f"NotFoundException: Alias arn:aws:kms:{REGION}:{ACCOUNT}:alias/no is not found."),
-        (("create", "--alias", "aws/mine"), "NotAuthorizedException"),
         (("create", "--spec", "NONSENSE"), "ValidationException: 1 validation error detected"),
         (("create", "--spec", "HMAC_256"), "ValidationException"),
     ],
@@ -134,6 +133,33 @@ def test_every_command_takes_every_form_of_a_key(run: Run, kms: Any, form: str, 
 )
 def test_a_refusal_is_one_sentence_in_the_kmss_words(run: Run, command: tuple[str, ...], sentence: str) -> None:
     assert refused(run(*command)).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("alias", "why"),
+    [
+        ("pay roll", "'alias/pay roll' can't be an alias"),
+        ("aws/mine", "names that begin with alias/aws/ are the KMS's"),
+    ],
+)
+def test_no_key_is_made_for_an_alias_that_it_can_not_have(run: Run, kms: Any, alias: str, why: str) -> None:
+    before = len(kms.list_keys()["Keys"])
+    assert why in refused(run("create", "--alias", alias))
+    assert len(kms.list_keys()["Keys"]) == before
+
+
+def test_what_is_no_json_is_pointed_at(run: Run, tmp_path: Path) -> None:
+    key = told(run("create", "--json"))["KeyId"]
+    policy = tmp_path / "policy.json"
+    for content, why in (
+        (b'{"Version": "2012-10-17",\n "Statement" []}', "is not JSON: Expecting ':' delimiter (line 2, column 14)"),
+        (b"\xd0\xff", "is not a text file (UTF-8)"),
+        (b"[" * 100_000, "is no policy: it is nested too deeply"),
+        (b" " * (1 << 21), "is too long for a policy"),
+    ):
+        policy.write_bytes(content)
+        assert refused(run("policy", "put", key, policy)) == f"{policy} {why}"
+    assert refused(run("policy", "put", key, "-", input="")).startswith("standard input is not JSON")
 
 
 def test_a_policy_that_locks_everybody_out_is_refused_as_by_aws(run: Run, tmp_path: Path) -> None:
@@ -158,10 +184,67 @@ def test_without_a_kms_it_says_so(run: Run, server: Server) -> None:
     assert sentence == refused(run("create", "--endpoint-url", url))
 
 
-def test_without_a_listener_it_asks_where_the_kms_is(run: Run, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def elsewhere(server: Server, tmp_path: Path) -> Path:
+    """A directory with the credentials of the store, where no KMS runs."""
+    shutil.copy(server.data_dir / "credentials", tmp_path)
+    return tmp_path
+
+
+def test_where_no_kms_runs_it_goes_by_the_settings(
+    run: Run, server: Server, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"http://127.0.0.1:{server.kms_port}"
+    monkeypatch.setenv("STRONGROOM_KMS_LISTEN", url.removeprefix("http://"))
+    assert done(run("list", "--data-dir", elsewhere))
     monkeypatch.setenv("STRONGROOM_KMS_LISTEN", "off")
-    assert refused(run("list")) == "kms_listen is off: say where the KMS answers with --endpoint-url"
-    assert done(run("list", "--endpoint-url", f"http://127.0.0.1:{server.kms_port}"))
+    sentence = refused(run("list", "--data-dir", elsewhere))
+    assert sentence == "kms_listen is off: say where the KMS answers with --endpoint-url"
+    assert done(run("list", "--data-dir", elsewhere, "--endpoint-url", url))
+
+
+def test_what_is_no_kms_is_told(run: Run, server: Server) -> None:
+    assert refused(run("list", "--endpoint-url", server.url)) == f"what answers at {server.url} is no KMS (status 405)"
+    sentence = refused(run("list", "--endpoint-url", f"127.0.0.1:{server.kms_port}"))
+    assert sentence.endswith("is no address of a KMS: it begins with http:// or https://")
+    assert refused(run("list", "--endpoint-url", "http://::")) == "Invalid endpoint: http://::"
+
+
+def test_what_other_aws_programs_are_told_does_not_matter(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text("no configuration")
+    for name, value in {
+        "AWS_PROFILE": "absent",
+        "AWS_CONFIG_FILE": str(tmp_path / "config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "config"),
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "http_proxy": "http://127.0.0.1:9",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert done(run("list"))
+
+
+def test_credentials_are_found_and_never_made(run: Run, elsewhere: Path, server: Server) -> None:
+    url = f"http://127.0.0.1:{server.kms_port}"
+    (elsewhere / "credentials").chmod(0o644)
+    assert "chmod 600" in refused(run("list", "--data-dir", elsewhere, "--endpoint-url", url))
+    (elsewhere / "credentials").unlink()
+    assert refused(run("list", "--data-dir", elsewhere, "--endpoint-url", url)) == (
+        f"there are no root credentials in {elsewhere}/credentials, nor in the environment: is a store in {elsewhere}?"
+    )
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_another_stores_credentials_are_told(run: Run, elsewhere: Path, server: Server) -> None:
+    (elsewhere / "credentials").write_text(
+        "[strongroom]\naws_access_key_id = ANOTHER\naws_secret_access_key = something-else-altogether\n"
+    )
+    sentence = refused(run("list", "--data-dir", elsewhere, "--endpoint-url", f"http://127.0.0.1:{server.kms_port}"))
+    assert sentence.startswith("UnrecognizedClientException")
+    assert sentence.endswith(f"does not know the credentials in {elsewhere}: is it another store's?")
+    assert "something-else" not in sentence
 
 
 def test_no_store_is_told(run: Run, tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ def test_a_slots_life(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "rotate-root" in capsys.readouterr().out
     assert kms_admin.rotate_root(data_dir, passphrase_files={}, as_json=False) == 1
     assert "slot 'recovery' (passphrase): no passphrase was given" in capsys.readouterr().err
+    assert kms_admin.rotate_root(data_dir, passphrase_files={"recover": phrase}, as_json=False) == 1
+    assert "there is no passphrase slot 'recover'" in capsys.readouterr().err
     assert kms_admin.rotate_root(data_dir, passphrase_files={"recovery": phrase}, as_json=True) == 0
     assert json.loads(capsys.readouterr().out) == {"rootVersion": 2}
 

@@ -1,12 +1,15 @@
 """The key service as a process: beside S3 and alone, from outside."""
 
+import ast
 import os
+import pty
 import signal
 import socket
 import ssl
 import stat
 import subprocess
 import sys
+import termios
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -75,6 +78,84 @@ def test_it_answers_on_sockets_that_only_we_may_use(data_dir) -> None:
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         assert running.get("/ask-kms?0") == b"live\n"
+
+
+def test_the_s3_workers_keep_none_of_its_sockets(data_dir) -> None:
+    with server(data_dir, "--workers", "1") as running:
+        ports = sorted(str(port) for port in (running.port, running.tls_port, running.metrics_port))
+        assert ast.literal_eval(running.get("/listens").decode()) == ports
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.parametrize("name", ["kms.sock", "kms-admin.sock"])
+def test_another_user_gets_no_answer_even_where_modes_would_let_it_in(data_dir, name) -> None:
+    client = """
+import os, socket, sys
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+with socket.socket(socket.AF_UNIX) as asked:
+    asked.connect(f"/proc/self/fd/{sys.argv[1]}/{sys.argv[2]}")
+    try:
+        asked.sendall(b"GET /-/live HTTP/1.1\\r\\nhost: x\\r\\nconnection: close\\r\\n\\r\\n")
+        print(asked.recv(100))
+    except ConnectionError:
+        print(b"")
+"""
+    with server(data_dir, "--workers", "1"):
+        path = data_dir / "run" / name
+        path.parent.chmod(0o755)
+        path.chmod(0o666)
+        directory = os.open(path.parent, os.O_PATH)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", client, str(directory), name],
+                pass_fds=[directory],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+        finally:
+            os.close(directory)
+        assert (done.stdout, done.stderr) == ("b''\n", "")
+
+
+def test_it_says_where_it_is_while_it_runs(data_dir) -> None:
+    told = data_dir / "run" / "kms-address"
+    with server(data_dir, "--workers", "1") as running:
+        assert told.read_text() == f"http://127.0.0.1:{running.kms_port}"
+        assert stat.S_IMODE(told.stat().st_mode) == 0o600
+        running.signal(signal.SIGKILL)
+        running.wait()
+    assert told.exists()
+    with alone(data_dir, "--listen", "off", "--listen-metrics", "off") as (process, _):
+        assert not told.exists()
+        process.terminate()
+        process.wait(20)
+    with alone(data_dir, "--listen", "off", "--listen-tls", "0.0.0.0:0", "--listen-metrics", "off") as (process, ready):
+        assert told.read_text() == f"https://127.0.0.1:{url_of(ready).rpartition(':')[2]}"
+        process.terminate()
+        process.wait(20)
+    assert not told.exists()
+
+
+def test_a_start_that_waits_is_ended_at_once_and_leaves_the_terminal_as_it_was(data_dir) -> None:
+    """As Ctrl-C does it where a passphrase is asked for: whoever asks is killed, with the terminal's echo off."""
+    data_dir.mkdir(parents=True, mode=0o700)
+    (data_dir / "kms-wait").touch()
+    pid, terminal = pty.fork()
+    if pid == 0:
+        command = [sys.executable, str(STUB), "serve", "--data-dir", str(data_dir), *ANYWHERE]
+        os.execve(sys.executable, command, {**os.environ, "STRONGROOM_SHUTDOWN_GRACE": "60"})
+    until(lambda: list(children(pid).values()) == ["strongroom kms"])
+    mute = termios.tcgetattr(terminal)
+    mute[3] &= ~termios.ECHO
+    termios.tcsetattr(terminal, termios.TCSANOW, mute)
+    begun = time.monotonic()
+    os.write(terminal, b"\x03")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert time.monotonic() - begun < 30  # without the grace that requests would get
+    assert termios.tcgetattr(terminal)[3] & termios.ECHO
+    os.close(terminal)
 
 
 def test_s3_is_there_only_once_the_kms_answers(data_dir) -> None:
@@ -250,7 +331,7 @@ def test_alone_what_is_wrong_is_one_sentence(data_dir) -> None:
         command = [sys.executable, STUB, "kms", *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
-    done = run("--data-dir", data_dir, "--listen", "0.0.0.0:0")
+    done = run("--data-dir", data_dir, "--listen", "0.0.0.0:0", "--listen-metrics", "off")
     assert (done.returncode, done.stderr) == (
         1,
         "strongroom: 0.0.0.0:0 can be reached from other machines, and only TLS may be there; use --listen-tls for it.\n",

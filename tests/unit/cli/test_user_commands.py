@@ -123,10 +123,17 @@ def test_a_refusal_is_one_precise_sentence(run: Run, arguments: tuple[str, ...],
     assert told in refused(run(*arguments, input=POLICY))
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"Version": "2012-10-17"}'])
-def test_a_malformed_policy_is_refused(run: Run, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "standard input is not JSON: Expecting value (line 1, column 1)"),
+        ('{\n"Version" "2012-10-17"}', "standard input is not JSON: Expecting ':' delimiter (line 2, column 11)"),
+        ('{"Version": "2012-10-17"}', "the policy is malformed"),
+    ],
+)
+def test_a_malformed_policy_is_refused(run: Run, text: str, why: str) -> None:
     done(run("user", "create", "alice"))
-    assert "the policy is malformed" in refused(run("user", "policy", "put", "alice", "p", input=text))
+    assert why in refused(run("user", "policy", "put", "alice", "p", input=text))
 
 
 def test_a_policy_that_is_no_text_is_refused(run: Run, tmp_path: Path) -> None:
