@@ -119,6 +119,7 @@ class Worker:
             identity=IDENTITY,
             requester=ROOT,
             now=datetime.now(UTC),
+            region="us-east-1",
             secret_headers=secret,
             body=_body(body, size),
             bucket_url="http://localhost/bucket",

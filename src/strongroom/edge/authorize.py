@@ -24,6 +24,7 @@ async def authorize(
     identity: Identity,
     requester: Requester,
     now: datetime,
+    region: str,
     secret_headers: Mapping[str, str],
     body: Body | None,
     bucket_url: str,
@@ -34,7 +35,9 @@ async def authorize(
     denial: Callable[[Permission], str | None] = _nothing_is_denied
     if not identity.is_root:
         conditions = {
-            **global_conditions(requester, user_id=identity.user_id, now=now, resource_account=sought.account_id),
+            **global_conditions(
+                requester, user_id=identity.user_id, now=now, region=region, resource_account=sought.account_id
+            ),
             **rules.conditions(sought),
         }
         denial = partial(_denial, identity, conditions)

@@ -88,6 +88,7 @@ async def post_object(
         rules=edge.service.rules,
         identity=identity,
         now=now,
+        region=edge.service.region,
         secret_headers=secrets,
         body=Body(chunks=_file(reader, first, request.body, policy.content_length_range), size=None),
         requester=Requester(

@@ -4,6 +4,7 @@ None of them comes off the wire but the user agent and the address that the conn
 one (rustfs GHSA-6r96-hmgc-726c). What is not known is absent. This module is pure.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from strongroom.identity.policy import Context, account_root
@@ -11,8 +12,12 @@ from strongroom.identity.records import user_of_arn
 from strongroom.identity.requester import Requester
 
 
-def global_conditions(requester: Requester, *, user_id: str, now: datetime, resource_account: str) -> Context:
-    """In lower case, as `policy` wants them. `user_id`: `aws:userid`; `resource_account`: whose the resource is."""
+def global_conditions(
+    requester: Requester, *, user_id: str, now: datetime, region: str, resource_account: str
+) -> Context:
+    """In lower case, as `policy` wants them. `user_id`: `aws:userid`; `region`: the server's; `resource_account`: whose the
+    resource is.
+    """
     principal = requester.principal
     found = {
         "aws:principalarn": (principal.arn,),
@@ -24,6 +29,7 @@ def global_conditions(requester: Requester, *, user_id: str, now: datetime, reso
         "aws:securetransport": ("true" if requester.secure_transport else "false",),
         "aws:currenttime": (now.strftime("%Y-%m-%dT%H:%M:%SZ"),),
         "aws:epochtime": (str(int(now.timestamp())),),
+        "aws:requestedregion": (region,),
         "aws:resourceaccount": (resource_account,),
     }
     if (user := user_of_arn(principal.arn)) is not None:
@@ -32,4 +38,18 @@ def global_conditions(requester: Requester, *, user_id: str, now: datetime, reso
         found["aws:sourceip"] = (requester.source_ip,)
     if requester.user_agent:
         found["aws:useragent"] = (requester.user_agent,)
+    return found
+
+
+def named_conditions(prefix: str, pairs: Iterable[tuple[str, str]]) -> Context:
+    """A condition key for each name: tags, encryption contexts. `prefix`: in lower case.
+
+    Names are told apart by case and condition keys are not: such a key has several values, all of which an Allow has to
+    accept. The whole key is put into lower case at once, as that of a policy is: a Greek sigma becomes another letter at
+    a word's end, and a Deny on such a name would not be found.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for name, value in pairs:
+        key = f"{prefix}{name}".lower()
+        found[key] = (*found.get(key, ()), value)
     return found

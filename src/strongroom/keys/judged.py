@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from strongroom.identity.conditions import global_conditions
+from strongroom.identity.conditions import global_conditions, named_conditions
 from strongroom.identity.policy import Request, account_root, evaluate_identity
 from strongroom.identity.requester import Requester
 from strongroom.identity.store import Person, UnknownPrincipal
@@ -126,19 +126,17 @@ class JudgedKeyService:
                 replace(requester, source_ip="", user_agent=""),
                 user_id=user_id,
                 now=self._now(),
+                region=self._region,
                 resource_account=key_arn.split(":")[4],
             )
         )
-        for name, value in context.items():  # which may differ in case only: then all of them count
-            key = f"kms:encryptioncontext:{name.lower()}"
-            found[key] = (*found.get(key, ()), value)
+        found.update(named_conditions("kms:encryptioncontext:", context.items()))
         if ":alias/" in asked or asked.startswith("alias/"):
             found["kms:requestalias"] = (asked[asked.index("alias/") :],)
         if action != "kms:DescribeKey":
             found["kms:encryptionalgorithm"] = ("SYMMETRIC_DEFAULT",)
         return {
             **found,
-            "aws:requestedregion": (self._region,),
             "aws:viaawsservice": ("true",),
             "kms:viaservice": (f"s3.{self._region}.amazonaws.com",),
             "kms:calleraccount": (requester.principal.account_id,),

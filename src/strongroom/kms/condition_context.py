@@ -7,10 +7,11 @@ of AWS's page on KMS condition keys; a parameter left out counts with its defaul
 decides nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from strongroom.identity.conditions import named_conditions
 from strongroom.identity.policy import Context, Request, account_root
 from strongroom.identity.requester import Caller
 from strongroom.kms.call import Kms, KmsCall
@@ -156,7 +157,7 @@ def condition_context(
     found: dict[str, tuple[str, ...]] = {}
     found.update(_of_the_caller(call, kms, user_id))
     found.update(_of_the_request(call, action))
-    _add(found, "kms:encryptioncontext:", encryption_context.items())
+    found.update(named_conditions("kms:encryptioncontext:", encryption_context.items()))
     found["kms:encryptioncontextkeys"] = tuple(encryption_context)
     if request_alias is not None:
         found["kms:requestalias"] = (request_alias,)
@@ -186,6 +187,7 @@ def _of_the_caller(call: KmsCall, kms: Kms, user_id: str | None) -> Context:
         "aws:epochtime": (str(call.now_us // 1_000_000),),
         "aws:principalaccount": (caller.account_id,),
         "aws:principalarn": (caller.arn,),
+        "aws:principalisawsservice": (_boolean(caller.is_service),),
         "aws:principaltype": ("Account" if is_root else "User",),
         "aws:requestedregion": (kms.region,),
         "aws:securetransport": (_boolean(requester.secure_transport),),
@@ -230,7 +232,7 @@ def _of_the_request(call: KmsCall, action: str) -> Context:
         found["kms:keyspec"] = found["kms:customermasterkeyspec"] = (spec,)
         found["kms:customermasterkeyusage"] = found["kms:keyusage"]
     if tags := [(tag.get("TagKey", ""), tag.get("TagValue", "")) for tag in parameters.get("Tags") or ()]:
-        _add(found, "aws:requesttag/", tags)
+        found.update(named_conditions("aws:requesttag/", tags))
         found["aws:tagkeys"] = tuple(name for name, _ in tags)
     elif names := parameters.get("TagKeys"):
         found["aws:tagkeys"] = tuple(names)
@@ -248,17 +250,8 @@ def _of_the_key(kms: Kms, key: Key) -> Context:
         "kms:multiregion": ("false",),
         "kms:resourcealiases": tuple(alias.name for alias in kms.state.aliases_of(key.key_id)),
     }
-    _add(found, "aws:resourcetag/", key.tags)
+    found.update(named_conditions("aws:resourcetag/", key.tags))
     return found
-
-
-def _add(found: dict[str, tuple[str, ...]], prefix: str, pairs: Iterable[tuple[str, str]]) -> None:
-    """Names are told apart by case and condition keys are not: such a key then has several values, all of which an
-    Allow has to accept.
-    """
-    for name, value in pairs:
-        key = prefix + name.lower()
-        found[key] = (*found.get(key, ()), value)
 
 
 def _present(value: str | None) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from strongroom.aws.errors import S3Error
 from strongroom.identity.call import Sought
+from strongroom.identity.conditions import named_conditions
 from strongroom.identity.policy import Context
 from strongroom.metadata.records import Encryption
 from strongroom.s3.copy_source import parse_copy_source
@@ -94,13 +95,9 @@ def bucket_tag_conditions(tags: Iterable[tuple[str, str]]) -> Context:
 
 
 def _tags(tags: Iterable[tuple[str, str]], prefix: str, names: str) -> Context:
-    """Condition keys make no difference of upper and lower case: tags that differ so are values of one key."""
-    found: dict[str, tuple[str, ...]] = {}
-    for name, value in tags:
-        key = prefix + name.lower()
-        found[key] = (*found.get(key, ()), value)
-        found[names] = (*found.get(names, ()), name)
-    return found
+    given = tuple(tags)
+    found = named_conditions(prefix, given)
+    return {**found, names: tuple(name for name, _ in given)} if given else found
 
 
 def upload_conditions(encryption: Encryption) -> Context:

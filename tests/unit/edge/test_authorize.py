@@ -61,6 +61,7 @@ def decide(identity: Identity, wanted: Rules) -> AuthorizedCall:
                 request_id="R",
             ),
             now=NOW,
+            region="us-east-1",
             secret_headers={},
             body=None,
             bucket_url="",

@@ -1,6 +1,8 @@
+import json
 from datetime import UTC, datetime
 
-from strongroom.identity.conditions import global_conditions
+from strongroom.identity.conditions import global_conditions, named_conditions
+from strongroom.identity.policy import Request, evaluate_identity, parse_policy
 from strongroom.identity.requester import Requester
 from strongroom.identity.root import Principal
 
@@ -20,7 +22,11 @@ def requester(arn: str, **given: object) -> Requester:
 
 def test_what_is_known_of_a_user() -> None:
     found = global_conditions(
-        requester(f"arn:aws:iam::{ACCOUNT}:user/alice"), user_id="AIDA1", now=NOW, resource_account=ACCOUNT
+        requester(f"arn:aws:iam::{ACCOUNT}:user/alice"),
+        user_id="AIDA1",
+        now=NOW,
+        region="eu-central-1",
+        resource_account=ACCOUNT,
     )
     assert found == {
         "aws:currenttime": ("2026-03-04T05:06:07Z",),
@@ -29,6 +35,7 @@ def test_what_is_known_of_a_user() -> None:
         "aws:principalarn": (f"arn:aws:iam::{ACCOUNT}:user/alice",),
         "aws:principalisawsservice": ("false",),
         "aws:principaltype": ("User",),
+        "aws:requestedregion": ("eu-central-1",),
         "aws:resourceaccount": (ACCOUNT,),
         "aws:securetransport": ("true",),
         "aws:sourceip": ("192.0.2.1",),
@@ -44,7 +51,29 @@ def test_what_is_not_known_is_absent() -> None:
         requester(f"arn:aws:iam::{ACCOUNT}:root", source_ip="", user_agent="", secure_transport=False),
         user_id=ACCOUNT,
         now=NOW,
+        region="eu-central-1",
         resource_account=ACCOUNT,
     )
     assert not found.keys() & {"aws:username", "aws:sourceip", "aws:useragent"}
     assert (found["aws:principaltype"], found["aws:securetransport"]) == (("Account",), ("false",))
+
+
+def test_a_name_is_found_by_the_policy_that_names_it_whatever_its_letters() -> None:
+    """Sigma in lower case depends on what stands before it: so does the key in a policy, which is put so as a whole."""
+    for name in ("team", "Team", "Σ", "ΟΔΟΣ", "İ", "ß"):
+        document = {
+            "Version": "2012-10-17",
+            "Statement": {
+                "Effect": "Deny",
+                "Action": "kms:Decrypt",
+                "Resource": "*",
+                "Condition": {"StringEquals": {f"kms:EncryptionContext:{name}": "x"}},
+            },
+        }
+        request = Request(
+            principal=Principal(account_id=ACCOUNT, arn=f"arn:aws:iam::{ACCOUNT}:user/alice"),
+            action="kms:Decrypt",
+            resource="*",
+            context=named_conditions("kms:encryptioncontext:", [(name, "x")]),
+        )
+        assert evaluate_identity([parse_policy(json.dumps(document), kind="identity")], request).denied_by is not None

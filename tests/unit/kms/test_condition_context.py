@@ -24,6 +24,7 @@ def test_a_person_who_calls():
         "aws:epochtime": ("1767323045",),
         "aws:principalaccount": (ACCOUNT,),
         "aws:principalarn": (ALICE,),
+        "aws:principalisawsservice": ("false",),
         "aws:principaltype": ("User",),
         "aws:requestedregion": ("us-east-1",),
         "aws:securetransport": ("true",),

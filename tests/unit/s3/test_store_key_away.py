@@ -68,6 +68,7 @@ def test_what_is_looked_at_before_a_document_is_read(tmp_path, operation):
             identity=IDENTITY,
             requester=ROOT,
             now=datetime.now(UTC),
+            region="us-east-1",
             secret_headers={},
             body=None,
             bucket_url="http://localhost/bucket",
