@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from strongroom.aws.kms_errors import KmsError
-from strongroom.kms.call import Kms
+from strongroom.kms.call import Kms, KmsCall
 from strongroom.kms.records import Key
 
 _KEY_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|mrk-[0-9a-f]{32}")
@@ -24,12 +24,13 @@ class Named:
     alias: str | None = None
 
 
-def resolve(kms: Kms, given: str, *, aliases: bool) -> Named:
-    """The key that `given` names. `aliases`: whether this operation takes alias names and alias ARNs.
+def resolve(call: KmsCall, kms: Kms, given: str, *, aliases: bool, action: str | None = None) -> Named:
+    """The key that `given` names. `aliases`: whether this operation takes alias names and alias ARNs; `action`: what is to
+    be done with it, the call's operation mostly.
 
     Raises NotFoundException, InvalidArnException, and AccessDeniedException for keys of other accounts.
     """
-    name = _local_name(kms, given) if given.startswith("arn:") else given
+    name = _local_name(call, kms, given, action or call.operation) if given.startswith("arn:") else given
     if name.startswith(_PREFIX):
         if not aliases:
             raise KmsError("NotFoundException", f"Invalid keyId {name}")
@@ -52,7 +53,7 @@ def alias_of(kms: Kms, given: str) -> str | None:
     return given if given.startswith(_PREFIX) else None
 
 
-def _local_name(kms: Kms, arn: str) -> str:
+def _local_name(call: KmsCall, kms: Kms, arn: str, action: str) -> str:
     """Key id or alias of an ARN of this account and region. Raises as `resolve`."""
     match = _ARN.fullmatch(arn)
     if match is None or match[2] != "kms" or not match[1].startswith("aws"):
@@ -65,8 +66,9 @@ def _local_name(kms: Kms, arn: str) -> str:
     if account != kms.account_id:
         raise KmsError(
             "AccessDeniedException",
-            "The resource does not exist in this Region, no resource-based policies allow access, or a resource-based"
-            " policy explicitly denies access",
+            f"User: {call.caller.arn} is not authorized to perform: kms:{action} on this resource because the resource does"
+            " not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly"
+            " denies access",
         )
     if resource.startswith("key/") and not resource.startswith(f"key/{_PREFIX}"):
         return resource.removeprefix("key/")

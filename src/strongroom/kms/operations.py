@@ -59,7 +59,7 @@ def _none(call: KmsCall, kms: Kms) -> tuple[Target, ...]:
 
 
 def _by_id(call: KmsCall, kms: Kms, *, aliases: bool = False, member: str = "KeyId") -> tuple[Target, ...]:
-    named = resolve(kms, call.input[member], aliases=aliases)
+    named = resolve(call, kms, call.input[member], aliases=aliases)
     context = call.input.get("EncryptionContext") or {}
     return (Target(key=named.key, action=call.operation, alias=named.alias, context=context),)
 
@@ -68,14 +68,14 @@ _by_any_name = partial(_by_id, aliases=True)
 
 
 def _to_decrypt(call: KmsCall, kms: Kms) -> tuple[Target, ...]:
-    key, alias, refusal = _sealing_key(call, kms, "KeyId", "EncryptionAlgorithm")
+    key, alias, refusal = _sealing_key(call, kms, "Decrypt", "KeyId", "EncryptionAlgorithm")
     context = call.input.get("EncryptionContext") or {}
     return (Target(key=key, action="Decrypt", alias=alias, context=context, refusal=refusal),)
 
 
 def _to_re_encrypt(call: KmsCall, kms: Kms) -> tuple[Target, ...]:
-    key, alias, refusal = _sealing_key(call, kms, "SourceKeyId", "SourceEncryptionAlgorithm")
-    to = resolve(kms, call.input["DestinationKeyId"], aliases=True)
+    key, alias, refusal = _sealing_key(call, kms, "ReEncryptFrom", "SourceKeyId", "SourceEncryptionAlgorithm")
+    to = resolve(call, kms, call.input["DestinationKeyId"], aliases=True, action="ReEncryptTo")
     opens = call.input.get("SourceEncryptionContext") or {}
     seals = call.input.get("DestinationEncryptionContext") or {}
     return (
@@ -84,7 +84,9 @@ def _to_re_encrypt(call: KmsCall, kms: Kms) -> tuple[Target, ...]:
     )
 
 
-def _sealing_key(call: KmsCall, kms: Kms, member: str, algorithm: str) -> tuple[Key, str | None, str | None]:
+def _sealing_key(
+    call: KmsCall, kms: Kms, action: str, member: str, algorithm: str
+) -> tuple[Key, str | None, str | None]:
     """The key under which a ciphertext was sealed, the alias that named it, and what to say where it is not allowed.
 
     A symmetric blob names its key, and a key id only confirms it; any other ciphertext needs the id.
@@ -93,7 +95,7 @@ def _sealing_key(call: KmsCall, kms: Kms, member: str, algorithm: str) -> tuple[
     if call.input.get("DryRun") and "IGNORE_CIPHERTEXT" in (call.input.get("DryRunModifiers") or ()):
         if given is None:
             raise KmsError("ValidationException", f"{member} is required where the ciphertext is ignored.")
-        named = resolve(kms, given, aliases=True)
+        named = resolve(call, kms, given, aliases=True, action=action)
         return named.key, named.alias, None
     if blob is None:
         raise KmsError(
@@ -104,14 +106,14 @@ def _sealing_key(call: KmsCall, kms: Kms, member: str, algorithm: str) -> tuple[
     if call.input.get(algorithm, SYMMETRIC) != SYMMETRIC:
         if given is None:
             raise KmsError("ValidationException", f"{member} is required for asymmetric keys.")
-        named = resolve(kms, given, aliases=True)
+        named = resolve(call, kms, given, aliases=True, action=action)
         return named.key, named.alias, None
     if given is None:
         key = kms.state.keys.get(_named_by(blob))
         if key is None:
             raise KmsError("AccessDeniedException", UNKNOWN_KEY_OF_CIPHERTEXT)
         return key, None, UNKNOWN_KEY_OF_CIPHERTEXT
-    named = resolve(kms, given, aliases=True)
+    named = resolve(call, kms, given, aliases=True, action=action)
     if named.key.spec != SYMMETRIC or parse_blob(blob).key_id != raw_key_id(named.key.key_id):
         raise KmsError(
             "IncorrectKeyException",
@@ -134,22 +136,22 @@ def _alias_target(call: KmsCall, kms: Kms) -> Target:
     target = call.input["TargetKeyId"]
     if target.startswith("alias/") or ":alias/" in target:
         raise KmsError("ValidationException", "Aliases must refer to keys. Not aliases")
-    return Target(key=resolve(kms, target, aliases=False).key, action=call.operation)
+    return Target(key=resolve(call, kms, target, aliases=False).key, action=call.operation)
 
 
 def _to_update_alias(call: KmsCall, kms: Kms) -> tuple[Target, ...]:
     aliases.check_new_alias(call.input["AliasName"])
-    before = resolve(kms, call.input["AliasName"], aliases=True)
+    before = resolve(call, kms, call.input["AliasName"], aliases=True)
     return (_alias_target(call, kms), Target(key=before.key, action="UpdateAlias", in_any_state=True))
 
 
 def _to_delete_alias(call: KmsCall, kms: Kms) -> tuple[Target, ...]:
     aliases.check_new_alias(call.input["AliasName"])
-    return (Target(key=resolve(kms, call.input["AliasName"], aliases=True).key, action="DeleteAlias"),)
+    return (Target(key=resolve(call, kms, call.input["AliasName"], aliases=True).key, action="DeleteAlias"),)
 
 
 def _to_retire(call: KmsCall, kms: Kms) -> tuple[Target, ...]:
-    named = None if (given := call.input.get("KeyId")) is None else resolve(kms, given, aliases=False).key
+    named = None if (given := call.input.get("KeyId")) is None else resolve(call, kms, given, aliases=False).key
     grant = grants.named_grant(call, kms)
     if named is not None and named.key_id != grant.key_id:
         raise grants.no_such_grant(grant.grant_id)
@@ -160,7 +162,7 @@ def _filtered(call: KmsCall, kms: Kms) -> tuple[Target, ...]:
     """ListAliases of one key: a filter, no use of the key."""
     if (given := call.input.get("KeyId")) is None:
         return ()
-    return (Target(key=resolve(kms, given, aliases=False).key, action="ListAliases", is_filter=True),)
+    return (Target(key=resolve(call, kms, given, aliases=False).key, action="ListAliases", is_filter=True),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

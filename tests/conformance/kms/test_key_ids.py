@@ -7,7 +7,7 @@ import pytest
 from strongroom.aws.kms_model import load_kms_model
 from strongroom.kms.operations import RULES
 from tests.conformance.kms.requests import BY_ANY_NAME, BY_ID, request_for
-from tests.key_service import ACCOUNT, REGION, KeyServer, refused
+from tests.key_service import ACCOUNT, REGION, ROOT, KeyServer, refused
 
 UNKNOWN = "11111111-2222-3333-4444-555555555555"
 MRK = "mrk-11111111222233334444555555555555"
@@ -59,7 +59,19 @@ def test_a_key_of_another_account_is_not_told_from_none(key_server: KeyServer, o
     foreign = f"arn:aws:kms:{REGION}:999999999999:key/{UNKNOWN}"
     _, document, _ = key_server.post(operation, request_for(operation, foreign))
     assert document["__type"] == "AccessDeniedException"
-    assert document["Message"].startswith("The resource does not exist in this Region")
+    assert document["Message"] == (
+        f"User: {ROOT} is not authorized to perform: kms:{operation} on this resource because the resource does not exist"
+        " in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"
+    )
+
+
+def test_each_half_of_re_encrypt_is_told_by_its_own_right(kms: Any, key: dict[str, Any]) -> None:
+    foreign = f"arn:aws:kms:{REGION}:999999999999:key/{UNKNOWN}"
+    blob = kms.encrypt(KeyId=key["KeyId"], Plaintext=b"x")["CiphertextBlob"]
+    for source, target, action in ((foreign, key["Arn"], "ReEncryptFrom"), (key["Arn"], foreign, "ReEncryptTo")):
+        code, message = refused(kms.re_encrypt, CiphertextBlob=blob, SourceKeyId=source, DestinationKeyId=target)
+        assert code == "AccessDeniedException"
+        assert f"to perform: kms:{action} on this resource because" in message
 
 
 @pytest.mark.parametrize("arn", ["", ARN])
