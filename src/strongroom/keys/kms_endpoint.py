@@ -1,9 +1,9 @@
 """Where a key service is, how it is reached, and with which credentials: all in which ours and Amazon's differ.
 
-Ours on this machine is a Unix socket whose user is checked; ours on another one is TLS with a pinned CA, and a client
-certificate where it wants one; Amazon's is HTTPS with credentials from where the AWS tools have theirs. There is no
-plain TCP: SigV4 proves the client only, so any local user could pose as the service. Who makes the calls, and how
-often, is not known here.
+Ours on this machine is a Unix socket whose user is checked; Amazon's, or any other that speaks its protocol (one of ours
+on another machine too), is HTTPS with credentials from where the AWS tools have theirs. There is no plain TCP: SigV4
+proves the client only, so any local user could pose as the service. Who makes the calls, and how often, is not known
+here.
 """
 
 import os
@@ -127,32 +127,6 @@ def on_this_machine(
     """Our own KMS behind its socket. `peer_uid`: the user it runs as; None: the same as this process."""
     return KmsEndpoint(
         transport=UnixTransport(path=path, peer_uid=os.geteuid() if peer_uid is None else peer_uid),
-        region=region,
-        credentials=FixedCredentials(credentials),
-        forwards_requester=True,
-    )
-
-
-def on_another_machine(
-    host: str,
-    port: int,
-    credentials: ServiceCredentials,
-    *,
-    region: str,
-    ca: Path,
-    certificate: Path | None = None,
-    key: Path | None = None,
-) -> KmsEndpoint:
-    """Our own KMS over TLS. `ca`: the only one that is believed; `certificate`, `key`: this client's (PEM). Raises
-    OSError and ssl.SSLError for files that cannot be used.
-    """
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # wants a certificate and checks the name; knows no CA yet
-    tls.minimum_version = ssl.TLSVersion.TLSv1_2
-    tls.load_verify_locations(ca)
-    if certificate is not None:
-        tls.load_cert_chain(certificate, key)
-    return KmsEndpoint(
-        transport=TlsTransport(host=host, port=port, tls=tls),
         region=region,
         credentials=FixedCredentials(credentials),
         forwards_requester=True,

@@ -8,16 +8,10 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from strongroom.edge.certificates import ensure_certificates
 from strongroom.keys import aws_kms_blocking
@@ -27,7 +21,6 @@ from strongroom.keys.kms_endpoint import (
     KmsEndpoint,
     ServiceCredentials,
     at_amazon,
-    on_another_machine,
     on_this_machine,
 )
 from strongroom.keys.provider import KeyServiceMisbehaved, KeyServiceRefusal, KeyServiceUnavailable
@@ -548,23 +541,23 @@ async def over_tls(tmp_path: Path, stub: StubKms, make: Callable[[int], KmsEndpo
             await provider.close()
 
 
-def test_over_tls_only_the_pinned_ca_is_believed(tmp_path) -> None:
+def test_over_tls_only_a_ca_of_this_machine_is_believed(tmp_path, monkeypatch) -> None:
     async def work() -> None:
         other = tmp_path / "other"
         other.mkdir()
         ensure_certificates(other, ["localhost"])
         stub = StubKms()
 
-        def pinned(ca: Path) -> Callable[[int], KmsEndpoint]:
-            return lambda port: on_another_machine("localhost", port, CREDENTIALS, region=REGION, ca=ca)
+        def believing(ca: Path) -> Callable[[int], KmsEndpoint]:
+            monkeypatch.setenv("SSL_CERT_FILE", str(ca))
+            return lambda port: at_amazon(f"https://localhost:{port}", FixedCredentials(CREDENTIALS), region=REGION)
 
-        async with over_tls(tmp_path, stub, pinned(tmp_path / "ca.pem")) as provider:
+        async with over_tls(tmp_path, stub, believing(tmp_path / "ca.pem")) as provider:
             await provider.describe_key(KEY_ARN, ANNA)
-            assert stub.calls[0].requester == ANNA
             blocking = provider._endpoint
             key = await asyncio.to_thread(aws_kms_blocking.generate_data_key, blocking, KEY_ARN, {})
             assert len(key.plaintext) == 32
-        async with over_tls(tmp_path, stub, pinned(other / "ca.pem")) as provider:
+        async with over_tls(tmp_path, stub, believing(other / "ca.pem")) as provider:
             with pytest.raises(KeyServiceUnavailable, match="Certificate"):
                 await provider.describe_key(KEY_ARN, ANNA)
             with pytest.raises(KeyServiceUnavailable, match="SSLCertVerificationError"):
@@ -572,56 +565,6 @@ def test_over_tls_only_the_pinned_ca_is_believed(tmp_path) -> None:
         assert stub.requests == 2
 
     asyncio.run(work())
-
-
-def test_our_kms_elsewhere_may_want_a_client_certificate(tmp_path) -> None:
-    async def work() -> None:
-        stub = StubKms()
-        ensure_certificates(tmp_path, ["localhost"])
-        client = client_certificate(tmp_path)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(tmp_path / "tls" / "server.pem")
-        context.load_verify_locations(tmp_path / "ca.pem")
-        context.verify_mode = ssl.CERT_REQUIRED
-        place: Any = {"region": REGION, "ca": tmp_path / "ca.pem"}
-        async with listening(stub, tls=context) as port:
-            with_one = on_another_machine("localhost", port, CREDENTIALS, certificate=client, **place)
-            without = on_another_machine("localhost", port, CREDENTIALS, **place)
-            for endpoint, answered in ((with_one, True), (without, False)):
-                provider = AwsKms(endpoint, QUICK)
-                try:
-                    await provider.describe_key(KEY_ARN, ANNA)
-                    assert answered
-                except KeyServiceUnavailable:
-                    assert not answered
-                finally:
-                    await provider.close()
-        assert stub.requests == 1
-
-    asyncio.run(work())
-
-
-def client_certificate(directory: Path) -> Path:
-    """Key and certificate of a client, signed by the CA in `directory`."""
-    ca = x509.load_pem_x509_certificate((directory / "ca.pem").read_bytes())
-    ca_key = load_pem_private_key((directory / "tls" / "ca-key.pem").read_bytes(), None)
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "s3")]))
-        .issuer_name(ca.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        .sign(ca_key, hashes.SHA256())  # type: ignore[arg-type]
-    )
-    path = directory / "client.pem"
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(private + certificate.public_bytes(Encoding.PEM))
-    return path
 
 
 def test_amazon_is_not_told_who_asks_and_gets_the_session_token(tmp_path, monkeypatch) -> None:
