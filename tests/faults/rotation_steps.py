@@ -77,7 +77,9 @@ async def rotate(data_dir: Path, steps: Steps, kind: str) -> None:
             case "bucket secrets":
                 await rotate_bucket_secrets(rotation, lambda _done, _all: None)
             case "to the kms":
-                await rotate_store_key(replace(rotation, generate_sealed=store.store_keys[0]), lambda _done, _all: None)
+                await rotate_store_key(
+                    replace(rotation, generate_sealed=store.generate_in_kms), lambda _done, _all: None
+                )
             case _:
                 await rotate_store_key(rotation, lambda _done, _all: None)
     os._exit(0)  # what comes now is no rotation

@@ -287,8 +287,8 @@ class Digests:
     def check(self, promise: Expected, trailers: Mapping[str, str] | None = None, *, show_digests: bool) -> None:
         """Raise S3Error (BadDigest, or InvalidRequest for a malformed trailer) unless the promise is kept.
 
-        `show_digests`: whether the error may name the MD5 of the plaintext. False for SSE-C: the MD5 would let whoever
-        reads the answer or a log confirm a guess of a plaintext that only the key's owner may know.
+        `show_digests`: whether the error may name the MD5 of the plaintext. False under a customer's or a KMS key: the MD5
+        would let whoever reads the answer or a log confirm a guess of a plaintext that only the key's owner may know.
         """
         if promise.content_md5 is not None and not hmac.compare_digest(self.md5, promise.content_md5):
             if not show_digests:

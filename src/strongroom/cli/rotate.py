@@ -73,7 +73,7 @@ def _rotation(store: OpenStore, to: str | None) -> Rotation:
         return store.rotation
     if store.key_directory is None:
         raise CommandError("the store key is given from outside (store_key_source): it can't be moved from here")
-    return replace(store.rotation, generate_sealed=store.store_keys[0] if to == "kms" else None)
+    return replace(store.rotation, generate_sealed=store.generate_in_kms if to == "kms" else None)
 
 
 def _ask() -> None:

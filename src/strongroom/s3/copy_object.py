@@ -14,7 +14,7 @@ import msgspec
 
 from strongroom.aws.checksums import Expected, parse_algorithm
 from strongroom.aws.errors import S3Error
-from strongroom.crypto.customer_key import CustomerKey
+from strongroom.crypto.secret_key import SecretKey
 from strongroom.database.database import Connection
 from strongroom.identity.call import Answer, AuthorizedCall, Body, Permission
 from strongroom.keys.provider import KeyServiceRefusal
@@ -80,7 +80,7 @@ class Source:
         return {"CopySourceVersionId": member["VersionId"]} if member else {}
 
 
-async def find_source(call: AuthorizedCall, storage: Storage, *, target_key: CustomerKey | None = None) -> Source:
+async def find_source(call: AuthorizedCall, storage: Storage, *, target_key: SecretKey | None = None) -> Source:
     """The source of CopyObject (`target_key`: its target's) or UploadPartCopy. Raises S3Error, IntegrityError."""
     wanted = parse_copy_source(call.input["CopySource"])
     customer_key = source_customer_key(call)

@@ -15,7 +15,7 @@ from hmac import compare_digest
 from typing import Any
 
 from strongroom.aws.errors import S3Error
-from strongroom.crypto.customer_key import CustomerKey
+from strongroom.crypto.secret_key import SecretKey
 from strongroom.metadata.records import DefaultEncryption, Dsse, Encryption, SseC, SseKms, SseKmsBucketKey, SseS3, Tags
 from strongroom.s3.encryption_context import parse_context
 
@@ -80,7 +80,7 @@ class ChosenSseS3:
 class ChosenSseC:
     """The key of the request; who seals with it wipes it."""
 
-    customer_key: CustomerKey = field(repr=False)
+    customer_key: SecretKey = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,7 @@ def refuse_blocked(customer: CustomerHeaders, *, blocks_sse_c: bool, principal: 
         )
 
 
-def customer_key_for_write(customer: CustomerHeaders, *, secure: bool) -> CustomerKey | None:
+def customer_key_for_write(customer: CustomerHeaders, *, secure: bool) -> SecretKey | None:
     """The key to seal with (uploads, parts, the target of a copy), None where none was sent.
 
     Raises InvalidArgument and InvalidEncryptionAlgorithmError.
@@ -149,10 +149,10 @@ def customer_key_for_write(customer: CustomerHeaders, *, secure: bool) -> Custom
     material = _material(customer, secure=secure)
     if len(material) != _KEY_BYTES:
         raise _invalid("The secret key was invalid for the specified algorithm.")
-    return CustomerKey(material)
+    return SecretKey(material)
 
 
-def customer_key_for_read(customer: CustomerHeaders, *, secure: bool) -> CustomerKey | None:
+def customer_key_for_read(customer: CustomerHeaders, *, secure: bool) -> SecretKey | None:
     """The key to open with (reads, the source of a copy), None where none was sent. Raises as `customer_key_for_write`.
 
     On a read S3 calls a key of the wrong length simply the wrong key, and says so only once it knows that the object
@@ -161,7 +161,7 @@ def customer_key_for_read(customer: CustomerHeaders, *, secure: bool) -> Custome
     if not customer.given:
         return None
     material = _material(customer, secure=secure)
-    return CustomerKey(material if len(material) == _KEY_BYTES else bytearray(secrets.token_bytes(_KEY_BYTES)))
+    return SecretKey(material if len(material) == _KEY_BYTES else bytearray(secrets.token_bytes(_KEY_BYTES)))
 
 
 def refuse_sse_header(sse: str | None) -> None:

@@ -4,7 +4,7 @@ server's say in them.
 
 from dataclasses import dataclass, field, replace
 
-from strongroom.crypto.customer_key import CustomerKey
+from strongroom.crypto.secret_key import SecretKey
 from strongroom.identity.call import AuthorizedCall
 from strongroom.metadata.records import OpenBucket
 from strongroom.s3.encryption import (
@@ -37,7 +37,7 @@ class Choice:
     customer_key_md5: str | None = field(default=None, repr=False)
 
     @property
-    def customer_key(self) -> CustomerKey | None:
+    def customer_key(self) -> SecretKey | None:
         return self.chosen.customer_key if isinstance(self.chosen, ChosenSseC) else None
 
 
@@ -62,7 +62,7 @@ def names_encryption(call: AuthorizedCall) -> bool:
     return call.input.get("ServerSideEncryption") is not None or _customer(call).given
 
 
-def part_customer_key(call: AuthorizedCall, bucket: OpenBucket) -> CustomerKey | None:
+def part_customer_key(call: AuthorizedCall, bucket: OpenBucket) -> SecretKey | None:
     """The key of an upload's part. Raises S3Error."""
     customer = _customer(call)
     refuse_blocked(
@@ -75,12 +75,12 @@ def part_customer_key(call: AuthorizedCall, bucket: OpenBucket) -> CustomerKey |
     return customer_key_for_write(customer, secure=call.secure_transport)
 
 
-def read_customer_key(call: AuthorizedCall) -> CustomerKey | None:
+def read_customer_key(call: AuthorizedCall) -> SecretKey | None:
     """The key to open an object with. Raises S3Error for its form only; whether it fits shows when it opens."""
     return customer_key_for_read(_customer(call), secure=call.secure_transport)
 
 
-def source_customer_key(call: AuthorizedCall) -> CustomerKey | None:
+def source_customer_key(call: AuthorizedCall) -> SecretKey | None:
     """The key to open a copy's source with. Raises as `read_customer_key`."""
     headers = replace(CustomerHeaders.of(call.input, "CopySource"), key=call.secret_headers.get(SOURCE_KEY_HEADER))
     return customer_key_for_read(headers, secure=call.secure_transport)

@@ -6,7 +6,6 @@ import secrets
 from dataclasses import dataclass, field
 
 from strongroom.aws.errors import S3Error
-from strongroom.crypto.customer_key import CustomerKey
 from strongroom.crypto.errors import IntegrityError, KeyMismatch
 from strongroom.crypto.sealing import (
     open_object_key,
@@ -14,6 +13,7 @@ from strongroom.crypto.sealing import (
     seal_object_key,
     seal_object_key_sse_c,
 )
+from strongroom.crypto.secret_key import SecretKey
 from strongroom.identity.requester import Requester
 from strongroom.metadata.records import (
     Dsse,
@@ -97,7 +97,7 @@ async def new_object_key(
             return ObjectKey(object_id=object_id, material=secrets.token_bytes(32))
 
 
-def sealed_by_customer(bucket: OpenBucket, object_id: bytes, material: bytes, customer_key: CustomerKey) -> ObjectKey:
+def sealed_by_customer(bucket: OpenBucket, object_id: bytes, material: bytes, customer_key: SecretKey) -> ObjectKey:
     """An object's key for the row, sealed under a customer's key, and that zeroed."""
     with customer_key:
         sealed = seal_object_key_sse_c(customer_key.material, material, bucket_id=bucket.bucket_id, object_id=object_id)
@@ -109,7 +109,7 @@ async def unseal(
     requester: Requester,
     bucket: OpenBucket,
     record: ObjectVersion | Upload,
-    customer_key: CustomerKey | None,
+    customer_key: SecretKey | None,
     *,
     wrong_key: S3Error | None = None,
 ) -> ObjectKey:
@@ -121,7 +121,7 @@ async def unseal(
 def unseal_here(
     bucket: OpenBucket,
     record: ObjectVersion | Upload,
-    customer_key: CustomerKey | None,
+    customer_key: SecretKey | None,
     *,
     wrong_key: S3Error | None = None,
 ) -> ObjectKey | None:

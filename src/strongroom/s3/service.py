@@ -108,11 +108,14 @@ async def _permissions(storage: Storage, sought: Sought) -> Iterator[Permission]
 async def _upload(storage: Storage, sought: Sought) -> Context:
     """How the upload is encrypted: a policy that demands an encryption would refuse every part, which can't say it."""
     given = sought.input
-    try:
-        bucket = await storage.keyring.open_bucket(given["Bucket"])
-        upload = await get_upload(storage.database, bucket, given["Key"], given["UploadId"]) if bucket else None
-    except (IntegrityError, StoreKeyError):
-        return {}  # the handler finds it too, and says so to whoever is allowed that far
+    with _causes_told():
+        try:
+            bucket = await storage.keyring.open_bucket(given["Bucket"])
+            upload = await get_upload(storage.database, bucket, given["Key"], given["UploadId"]) if bucket else None
+        except StoreKeyUnavailable:
+            raise  # a Deny of what is not known would say 403 of what is only not known now
+        except (IntegrityError, StoreKeyError):
+            return {}  # the handler finds it too, and says so to whoever is allowed that far
     return upload_conditions(upload.encryption) if upload else {}
 
 

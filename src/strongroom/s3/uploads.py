@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from strongroom.aws.checksums import encode_value
 from strongroom.aws.errors import S3Error
-from strongroom.crypto.customer_key import CustomerKey
+from strongroom.crypto.secret_key import SecretKey
 from strongroom.database.database import Connection
 from strongroom.identity.call import Answer, AuthorizedCall
 from strongroom.metadata.objects import get_version, put_version
@@ -173,7 +173,7 @@ async def complete_multipart_upload(call: AuthorizedCall, storage: Storage) -> A
     return _completed(call, upload, *await commit(storage, bucket, complete))
 
 
-def _key_here(bucket: OpenBucket, upload: Upload, customer_key: CustomerKey | None) -> ObjectKey | None:
+def _key_here(bucket: OpenBucket, upload: Upload, customer_key: SecretKey | None) -> ObjectKey | None:
     """The upload's object key, as far as this server or the customer's key opens it. Raises S3Error."""
     if isinstance(upload.encryption, SseC):
         if customer_key is None:
@@ -198,7 +198,7 @@ async def _kept_checksum(
     bucket: OpenBucket,
     upload: Upload,
     completion: Completion,
-    customer_key: CustomerKey | None,
+    customer_key: SecretKey | None,
 ) -> str:
     """What a repeated Complete tells: under somebody else's key, were it given one since (UpdateObjectEncryption), only who
     may open the object hears it. Raises S3Error.

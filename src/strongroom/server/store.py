@@ -39,7 +39,6 @@ from strongroom.keys.store_keys import (
     VARIABLES,
     GenerateSealed,
     LoadStoreKeys,
-    OpenSealed,
     StoreKeyError,
     StoreKeys,
     create_key_file,
@@ -60,7 +59,8 @@ FILE_SOURCES = frozenset({"keyfile", "kms"})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenStore:
     """A store opened by one process. `database`, `blobs`, `kms` and `bucket_keys` are the concrete ones, for what only
-    those can.
+    those can. `generate_sealed`: what makes new store keys where the settings have them in the KMS; `generate_in_kms`: the
+    same wherever they are, for a move into it.
     """
 
     storage: Storage
@@ -69,7 +69,7 @@ class OpenStore:
     load: LoadStoreKeys
     key_directory: Path | None
     generate_sealed: GenerateSealed | None
-    store_keys: tuple[GenerateSealed, OpenSealed]
+    generate_in_kms: GenerateSealed
     kms: AwsKms
     bucket_keys: KmsBucketKeys
 
@@ -247,7 +247,7 @@ async def open_store(
         load=load,
         key_directory=paths.keys if settings.store_key_source in FILE_SOURCES else None,
         generate_sealed=generate_new_keys(paths, settings),
-        store_keys=store_key_service(settings, paths),
+        generate_in_kms=store_key_service(settings, paths)[0],
         kms=kms,
         bucket_keys=bucket_keys,
     )

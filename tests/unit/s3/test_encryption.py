@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.aws.errors import S3Error
-from strongroom.crypto.customer_key import CustomerKey
+from strongroom.crypto.secret_key import SecretKey
 from strongroom.metadata.records import DefaultEncryption, Dsse, SseC, SseKms, SseKmsBucketKey, SseS3
 from strongroom.s3.encryption import (
     ChosenKms,
@@ -257,7 +257,7 @@ def test_key_of_another_length_is_told_on_a_write_only(material):
 @BOTH
 def test_good_customer_headers(read):
     key = read(c3(), secure=True)
-    assert key.same_as(CustomerKey(bytearray(KEY)))
+    assert key.same_as(SecretKey(bytearray(KEY)))
     assert read(CustomerHeaders(), secure=False) is None
 
 

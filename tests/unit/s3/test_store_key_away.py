@@ -80,3 +80,31 @@ def test_what_is_looked_at_before_a_document_is_read(tmp_path, operation):
         assert dict(refused.value.headers) == {"Retry-After": "1"}
 
     with_workers(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    ("error", "conditions"),
+    [(StoreKeyUnavailable("it is away"), None), (StoreKeyError("it is none"), {})],
+)
+def test_a_part_whose_upload_cannot_be_looked_at_now_is_not_denied_for_it(tmp_path, error, conditions):
+    """A policy may deny what is not encrypted as it demands, and of a part only its upload tells that."""
+
+    async def work(worker: Worker) -> None:
+        upload, _ = await worker.upload("k", b"content")
+        part = Sought(
+            operation="UploadPart",
+            input={"Bucket": BUCKET, "PartNumber": 2, **upload},
+            headers=Headers.of(()),
+            account_id=ACCOUNT,
+            auth_type="REST-HEADER",
+        )
+        away = rules(without_key(worker, error).storage)
+        if conditions is not None:
+            (permission,) = await away.permissions(part)
+            assert permission.conditions == conditions
+            return
+        with pytest.raises(S3Error) as refused:
+            await away.permissions(part)
+        assert (refused.value.status, refused.value.code) == (503, "ServiceUnavailable")
+
+    with_workers(tmp_path, work)
