@@ -103,10 +103,7 @@ def api_call(
         "requestID": request_id,
         "readOnly": is_read_only(name) if read_only is None else read_only,
     }
-    if error_code is not None:
-        code = _ERROR_CODES.get(error_code, error_code)
-        event |= {"errorCode": code, "errorMessage": (error_message or "")[:_MESSAGE_LENGTH]}
-    return event
+    return event | _error(error_code, error_message)
 
 
 def service_event(
@@ -118,18 +115,31 @@ def service_event(
     details: Mapping[str, Any],
     key_arns: Sequence[str] = (),
     additional: Mapping[str, Any] | None = None,
+    error_code: str | None = None,
+    error_message: str | None = None,
+    read_only: bool = False,
 ) -> Event:
-    """What the service did by itself (RotateKey, DeleteKey, ...). `details`: serviceEventDetails."""
+    """What the service did by itself (RotateKey, DeleteKey, ...), or for an administrator beside its API.
+
+    `details`: serviceEventDetails.
+    """
     event = _event("AwsServiceEvent", name, region, account_id, time_us, key_arns, additional)
-    return event | {
+    event |= {
         "userIdentity": service_identity(EVENT_SOURCE, account_id=account_id),
         "sourceIPAddress": EVENT_SOURCE,
         "userAgent": EVENT_SOURCE,
         "requestParameters": None,
         "responseElements": None,
         "serviceEventDetails": _plain(details),
-        "readOnly": False,
+        "readOnly": read_only,
     }
+    return event | _error(error_code, error_message)
+
+
+def _error(code: str | None, message: str | None) -> dict[str, str]:
+    if code is None:
+        return {}
+    return {"errorCode": _ERROR_CODES.get(code, code), "errorMessage": (message or "")[:_MESSAGE_LENGTH]}
 
 
 def user_identity(

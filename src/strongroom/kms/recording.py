@@ -15,6 +15,9 @@ from strongroom.kms.call import Kms, KmsCall, Outcome
 
 Event = Mapping[str, Any]
 
+# What an administrator may ask without changing anything.
+_LOOKS_ONLY = frozenset({"BackUpKeyStore", "ListUnsealSlots"})
+
 
 def call_event(
     kms: Kms,
@@ -99,7 +102,9 @@ def administration_event(kms: Kms, name: str, details: Mapping[str, Any], *, err
         account_id=kms.account_id,
         time_us=kms.clock().us,
         details=details,
-        additional=None if error is None else {"errorMessage": error},
+        error_code=None if error is None else "OperationNotPermitted",
+        error_message=error,
+        read_only=name in _LOOKS_ONLY,
     )
 
 

@@ -103,7 +103,21 @@ def test_what_the_service_does_by_itself_is_a_service_event():
     )
     assert (made["eventType"], made["serviceEventDetails"]) == ("AwsServiceEvent", {"keyId": "1234"})
     assert (made["requestParameters"], made["readOnly"]) == (None, False)
+    assert "errorCode" not in made
     assert made["userIdentity"] == {"type": "AWSService", "accountId": ACCOUNT, "invokedBy": "kms.amazonaws.com"}
+
+
+def test_what_an_administrator_was_refused_is_found_among_the_refusals():
+    made = service_event(
+        name="RemoveUnsealSlot",
+        region=REGION,
+        account_id=ACCOUNT,
+        time_us=TIME_US,
+        details={},
+        error_code="OperationNotPermitted",
+        error_message="the last slot stays",
+    )
+    assert (made["errorCode"], made["errorMessage"]) == ("OperationNotPermitted", "the last slot stays")
 
 
 @pytest.mark.parametrize(
