@@ -299,6 +299,10 @@ def with_requests_of_kms(watched: Watched) -> None:
     key = server.kms().create_key()["KeyMetadata"]["KeyId"]
     plaintext = base64.b64encode(watched.canaries.add("a refused plaintext", os.urandom(40))).decode()
     values["a refused grant token"] = token = "canary" + secrets.token_urlsafe(30)
+    values["a store's password"] = password = "canary" + secrets.token_hex(
+        10
+    )  # as long as one may be: it reaches the record
+    values["a proxy's secret"] = proxy_secret = "canary" + secrets.token_hex(20)
     long_plaintext = base64.b64encode(base64.b64decode(plaintext) * 200).decode()
     blob = base64.b64encode(os.urandom(30) + base64.b64decode(plaintext)).decode()
     bodies: list[tuple[str, Any]] = [
@@ -318,7 +322,15 @@ def with_requests_of_kms(watched: Watched) -> None:
         ("RetireGrant", {"GrantToken": token}),
         ("ImportKeyMaterial", {"KeyId": key, "ImportToken": blob, "EncryptedKeyMaterial": plaintext}),
         ("Sign", {"KeyId": key, "Message": plaintext, "SigningAlgorithm": "ECDSA_SHA_256"}),
-        ("CreateCustomKeyStore", {"CustomKeyStoreName": "a", "KeyStorePassword": token}),
+        ("CreateCustomKeyStore", {"CustomKeyStoreName": "a", "KeyStorePassword": password}),
+        ("UpdateCustomKeyStore", {"CustomKeyStoreId": "a", "KeyStorePassword": password}),
+        (
+            "CreateCustomKeyStore",
+            {
+                "CustomKeyStoreName": "a",
+                "XksProxyAuthenticationCredential": {"AccessKeyId": "A" * 20, "RawSecretAccessKey": proxy_secret},
+            },
+        ),
         ("Nothing", {"Plaintext": plaintext}),
     ]
     wrong = Credentials(access_key_id=server.access_key_id, secret_access_key="wrong" * 8)
