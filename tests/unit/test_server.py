@@ -21,6 +21,7 @@ from strongroom.keys.judged import JudgedKeyService
 from strongroom.keys.provider import KeyServiceUnavailable
 from strongroom.metadata.records import BucketConfig
 from strongroom.server.identities import open_identities
+from strongroom.server.kms import open_key_service
 from strongroom.server.paths import Paths, StartError
 from strongroom.server.s3 import build
 from strongroom.server.store import initialise, open_store
@@ -100,8 +101,17 @@ def test_without_its_key_a_store_is_refused_and_gets_no_other(paths: Paths, sett
 
 def test_an_index_that_cannot_be_used_now_is_a_matter_for_the_doctor(paths: Paths, settings: Settings) -> None:
     paths.index.with_name("index.db-wal").mkdir()  # SQLITE_CANTOPEN, for root too
-    with pytest.raises(StartError, match=r"can't be opened: .*SQLITE_CANTOPEN.*`strongroom doctor` looks at permiss"):
+    with pytest.raises(
+        StartError, match=r"CANTOPEN \(a read-only disk, or missing permissions\)\. `strongroom doctor` looks"
+    ):
         initialise(paths.data_dir, settings)
+
+
+def test_what_the_system_says_of_a_file_is_told_as_a_sentence(paths: Paths, settings: Settings) -> None:
+    (paths.kms / "open.lock").unlink(missing_ok=True)
+    (paths.kms / "open.lock").mkdir(parents=True)
+    with pytest.raises(StartError, match=rf"can't be opened: {paths.kms}/open.lock: Is a directory$"):
+        asyncio.run(open_key_service(settings, paths.data_dir))
 
 
 # --- what a worker opens, it closes

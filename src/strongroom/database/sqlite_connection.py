@@ -13,6 +13,7 @@ _SHM_MAP = 10 | 21 << 8
 # BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL (sqlite.org/rescode.html). Not among them:
 # CORRUPT and NOTADB, which no waiting mends, and errors of the SQL.
 _NOT_NOW = frozenset({BUSY, 6, 7, 8, 9, 10, _FULL, 14, 15})
+_HINTS = {8: "the disk or the file is read-only", 10: "the disk fails", 14: "a read-only disk, or missing permissions"}
 
 _SETTINGS = (
     "PRAGMA synchronous = FULL",  # a commit is on disk when COMMIT returns
@@ -51,5 +52,6 @@ def translated() -> Iterator[None]:
         if code & 0xFF == _FULL or code in {_SHM_SIZE, _SHM_MAP}:
             raise DatabaseFull("no space is left for the database") from error
         if code & 0xFF in _NOT_NOW:
-            raise Unavailable(f"the database cannot be used now: {error.sqlite_errorname}") from error
+            hint = f" ({_HINTS[code & 0xFF]})" if code & 0xFF in _HINTS else ""
+            raise Unavailable(f"the database cannot be used now: {error.sqlite_errorname}{hint}") from error
         raise

@@ -190,7 +190,10 @@ async def _signer(store: KmsStore) -> Signer:
 
 
 def _cannot_open(paths: Paths, error: Exception) -> StartError:
-    return StartError(f"The key service in {paths.kms} can't be opened: {error}")
+    why: object = error
+    if isinstance(error, OSError) and error.filename is not None:
+        why = f"{error.filename}: {error.strerror}"
+    return StartError(f"The key service in {paths.kms} can't be opened: {why}")
 
 
 async def _write_what_waits(store: KmsStore, record: AuditLog) -> None:
