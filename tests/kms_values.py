@@ -6,16 +6,14 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from strongroom.aws.kms_errors import KmsError
-from strongroom.crypto import sealing
-from strongroom.crypto.context import ctx
-from strongroom.crypto.segments import open_sealed, seal
+from strongroom.crypto.secret_key import SecretKey
 from strongroom.identity.requester import Caller, Requester
 from strongroom.identity.root import Principal
 from strongroom.kms.call import Kms, KmsCall, Outcome
 from strongroom.kms.clock import Moment
 from strongroom.kms.key_specs import SPECS, generate_material
 from strongroom.kms.records import Key, Material
+from strongroom.kms.root import OpenRoot, RootVersion
 from strongroom.kms.state import Put, State
 
 ACCOUNT, REGION = "111122223333", "us-east-1"
@@ -24,34 +22,21 @@ NOW_US = int(NOW.timestamp()) * 1_000_000
 HOUR_US = 3_600_000_000
 
 
-class SmallRoot:
-    """A root key: 32 bytes, in one version."""
-
-    def __init__(self) -> None:
-        self._root = os.urandom(32)
-
-    def seal_material(self, key: Key, material_id: bytes, plaintext: bytes) -> bytes:
-        return seal(self.derive("kms-material"), _place(key, material_id), plaintext)
-
-    def open_material(self, key: Key, material: Material) -> bytes:
-        if not material.sealed:
-            raise KmsError("KMSInvalidStateException")
-        return open_sealed(self.derive("kms-material"), _place(key, material.material_id), material.sealed)
-
-    def derive(self, label: str, *fields: bytes) -> bytes:
-        return sealing.derive(self._root, label, *fields)
-
-
-def _place(key: Key, material_id: bytes) -> bytes:
-    return ctx("kms/material", uuid.UUID(key.key_id).bytes, material_id, key.spec.encode(), key.usage.encode())
-
-
 def new_kms() -> Kms:
+    root = OpenRoot(
+        store_id=os.urandom(16),
+        account_id=ACCOUNT,
+        region=REGION,
+        current=RootVersion(1, SecretKey(os.urandom(32))),
+        previous=None,
+        now_us=lambda: NOW_US,
+    )
+    root.keep_lasting_secret(SecretKey(os.urandom(32)))
     return Kms(
         region=REGION,
         account_id=ACCOUNT,
         state=State(),
-        root=SmallRoot(),
+        root=root,
         principal_exists=set().__contains__,
         clock=lambda: moment(NOW_US),
     )
