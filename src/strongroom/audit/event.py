@@ -223,12 +223,13 @@ def decode(encoded: bytes) -> Event:
 
 
 def _is_ours(event: Event) -> bool:
-    mappings = [event.get("userIdentity"), event.get("requestParameters"), *_listed(event.get("resources"))]
-    return all(isinstance(each or {}, dict) for each in mappings) and type(event.get("eventTimeMicroseconds", 0)) is int
-
-
-def _listed(value: object) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+    resources = event.get("resources") or []
+    return (
+        all(isinstance(event.get(name) or {}, dict) for name in ("userIdentity", "requestParameters"))
+        and isinstance(resources, list)
+        and all(isinstance(each, dict) for each in resources)
+        and type(event.get("eventTimeMicroseconds", 0)) is int
+    )
 
 
 def _without_longest(part: Mapping[str, Any], room: int) -> Event:

@@ -192,7 +192,9 @@ class _Question:
     def covering_grant(self, *, takes_up_account: bool) -> Grant | None:
         """A grant to the whole account leaves it to the account's identity policies, as a key policy does."""
         caller = self.call.caller
-        grantees = {caller.arn} | ({account_root(caller.account_id)} if takes_up_account else set())
+        grantees = [caller.arn]
+        if takes_up_account and caller.arn != account_root(caller.account_id):
+            grantees.append(account_root(caller.account_id))
         grants = (self.kms.state.grants_to(self.key.key_id, grantee) for grantee in grantees)
         return next(filter(self._is_covered_by, chain.from_iterable(grants)), None)
 

@@ -152,7 +152,8 @@ def _is_sound(private_key: RSAPrivateKey) -> bool:
     numbers = private_key.private_numbers()
     p, q, d, e = numbers.p, numbers.q, numbers.d, numbers.public_numbers.e
     belong = (
-        p * q == numbers.public_numbers.n
+        min(p, q, e) > 2
+        and p * q == numbers.public_numbers.n
         and (numbers.dmp1, numbers.dmq1) == (d % (p - 1), d % (q - 1))
         and numbers.iqmp * q % p == 1
         and all(d * e % (prime - 1) == 1 for prime in (p, q))

@@ -162,7 +162,7 @@ class KeyService:
             trace.error = error
         except IntegrityError as error:
             count_integrity_error()
-            log.failure("A key could not be opened", error, operation=trace.call.operation)
+            log.failure("The key service found damage", error, operation=trace.call.operation)
             trace.error = _internal(str(error))
         except Unavailable as error:
             trace.error = _internal(str(error))

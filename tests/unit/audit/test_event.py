@@ -357,6 +357,8 @@ def test_an_encoded_event_is_read_as_it_was():
         b'{"userIdentity":"alice"}',
         b'{"requestParameters":"x"}',
         b'{"resources":[1]}',
+        b'{"resources":[null]}',
+        b'{"resources":{"ARN":"x"}}',
         b'{"resources":["arn:aws:kms:::key/a"]}',
         b'{"resources":1}',
         b'{"eventTimeMicroseconds":"soon"}',

@@ -275,7 +275,15 @@ def test_a_database_older_than_the_log_is_refused_with_what_it_lacks(tmp_path):
     assert reopened(tmp_path, old) == []
 
 
-@pytest.mark.parametrize("forged", [b'{"readOnly":false,"resources":[1]}', b'{"a":' * 99_999 + b"1" + b"}" * 99_999])
+@pytest.mark.parametrize(
+    "forged",
+    [
+        b'{"readOnly":false,"resources":[1]}',
+        b'{"readOnly":false,"resources":[null]}',
+        b'{"readOnly":false,"resources":{"ARN":"x"}}',
+        b'{"a":' * 99_999 + b"1" + b"}" * 99_999,
+    ],
+)
 def test_a_forged_event_behind_an_older_database_is_refused_like_a_true_one(tmp_path, forged):
     kept = make_log(tmp_path, 3)
     assert kept.head

@@ -168,7 +168,14 @@ def test_an_unreadable_line_is_told_and_passed_over(directory, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "forged", [b'{"resources":[1]}', b'{"userIdentity":[1]}', b'{"a":' * 99_999 + b"1" + b"}" * 99_999]
+    "forged",
+    [
+        b'{"resources":[1]}',
+        b'{"resources":[null]}',
+        b'{"resources":{"ARN":"x"}}',
+        b'{"userIdentity":[1]}',
+        b'{"a":' * 99_999 + b"1" + b"}" * 99_999,
+    ],
 )
 def test_an_event_that_somebody_forged_is_told_and_passed_over(tmp_path, forged):
     (line, head), true = chained(GENESIS, forged, 0), encode(EVENTS[0])

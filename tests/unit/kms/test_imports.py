@@ -260,6 +260,37 @@ def test_import__an_rsa_key_whose_numbers_do_not_belong_together_is_refused() ->
         assert error_of(bring, kms, key, unproved(bad), AES_WRAP) == ("IncorrectKeyMaterialException", None)
 
 
+@pytest.mark.parametrize("which", ["p", "q", "e"])
+def test_import__an_rsa_key_with_a_one_among_its_numbers_is_refused(which: str) -> None:
+    kms, key = external("RSA_2048", "SIGN_VERIFY")
+    good = pair_of("RSA_2048").private_numbers()
+    n, e, d, p, q = good.public_numbers.n, good.public_numbers.e, good.d, good.p, good.q
+    bad = {
+        "p": (n, e, d, 1, n, 0, d % (n - 1), 1),
+        "q": (n, e, d, n, 1, d % (n - 1), 0, 1),
+        "e": (n, 1, 1, p, q, 1, 1, good.iqmp),
+    }[which]
+    assert error_of(bring, kms, key, pkcs8_of_numbers(*bad), AES_WRAP) == ("IncorrectKeyMaterialException", None)
+
+
+def pkcs8_of_numbers(*numbers: int) -> bytes:
+    """RFC 8017, A.1.2, in RFC 5958, for numbers that the library would not put together: n, e, d, p, q, dp, dq, qi."""
+
+    def der(tag: int, content: bytes) -> bytes:
+        return (
+            bytes([tag])
+            + (b"\x82" + len(content).to_bytes(2, "big") if len(content) > 127 else bytes([len(content)]))
+            + content
+        )
+
+    def integer(number: int) -> bytes:
+        return der(0x02, number.to_bytes(number.bit_length() // 8 + 1, "big"))
+
+    rsa_encryption = der(0x30, bytes.fromhex("06092a864886f70d0101010500"))
+    private_key = der(0x30, b"".join(map(integer, (0, *numbers))))
+    return der(0x30, integer(0) + rsa_encryption + der(0x04, private_key))
+
+
 def test_import__an_rsa_key_of_numbers_that_are_no_primes_is_refused() -> None:
     kms, key = external("RSA_2048", "SIGN_VERIFY")
     p, q = 2**1024 - 1, pair_of("RSA_2048").private_numbers().q
