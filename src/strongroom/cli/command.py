@@ -15,7 +15,8 @@ def told(command: Callable[[], int], *, failed: int) -> int:
     """What `command` returns, or `failed` after one sentence."""
     try:
         code = command()
-        sys.stdout.flush()  # here, where a full disk is told as everything else is
+        if sys.stdout is not None:  # closed by who started us
+            sys.stdout.flush()  # here, where a full disk is told as everything else is
     except BrokenPipeError:
         drop_output()
     except (KeyboardInterrupt, EOFError):  # at a question, or midway

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.table import Table
 
 from strongroom.cli.command import CommandError
@@ -23,7 +23,7 @@ from strongroom.metadata.census import KeyUsage, census
 if TYPE_CHECKING:
     from strongroom.server.store import OpenStore
 
-_ALIAS = re.compile(r"alias/[a-zA-Z0-9:/_-]{1,250}")  # as the API has it
+_ALIAS = re.compile(r"alias/[a-zA-Z0-9/_-]{1,250}")  # as CreateAlias has it
 
 
 def create(
@@ -37,16 +37,21 @@ def create(
     if name is not None:
         try:
             client.create_alias(AliasName=name, TargetKeyId=made["KeyId"])
-        except ClientError as error:
-            why = f"{error.response['Error']['Code']}: {error.response['Error'].get('Message', '')}"
-            raise CommandError(f"{made['Arn']} was made, but not its alias {name}: {why}") from None
+        except (ClientError, BotoCoreError) as error:
+            raise CommandError(f"{made['Arn']} was made, but not its alias {name}: {_why(error)}") from None
     return _tell(made, as_json, made["Arn"])
+
+
+def _why(error: ClientError | BotoCoreError) -> str:
+    if isinstance(error, BotoCoreError):
+        return str(error)
+    return f"{error.response['Error']['Code']}: {error.response['Error'].get('Message', '')}"
 
 
 def _require_free(client: Any, name: str) -> None:
     """Raises CommandError."""
     if _ALIAS.fullmatch(name) is None:
-        raise CommandError(f"{name!r} can't be an alias: use letters, digits, : / _ -. No key was made")
+        raise CommandError(f"{name!r} can't be an alias: use letters, digits, / _ -. No key was made")
     if name.startswith("alias/aws/"):
         raise CommandError(f"{name}: names that begin with alias/aws/ are the KMS's own. No key was made")
     if (key_id := _key_of_alias(client, name)) is not None:

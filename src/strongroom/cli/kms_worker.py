@@ -15,7 +15,7 @@ from socket import socket
 from strongroom.cli import kms_address, worker
 from strongroom.cli.passphrases import asker
 from strongroom.cli.start import bound
-from strongroom.config import Settings
+from strongroom.config import Address, Settings
 from strongroom.edge import listener, metrics_listener, unix_socket
 from strongroom.edge.certificates import ServerContext
 from strongroom.edge.listener import Endpoint
@@ -44,6 +44,11 @@ class KmsListeners:
                 opened.close()
 
 
+def _named(opened: Address | None, wanted: Address | None) -> Address | None:
+    """By the name in the settings, which the certificate has, and the port that the kernel chose."""
+    return opened if opened is None or wanted is None else Address(wanted.host, opened.port)
+
+
 @contextlib.contextmanager
 def listeners_of(
     data_dir: Path, settings: Settings, *, flag: str, metrics: socket | None = None
@@ -55,7 +60,7 @@ def listeners_of(
     """
     listeners = _open_listeners(data_dir, settings, flag, metrics)
     try:
-        kms_address.publish(data_dir, bound(listeners.plain), bound(listeners.tls))
+        kms_address.publish(data_dir, bound(listeners.plain), _named(bound(listeners.tls), settings.kms_listen_tls))
         yield listeners
     finally:
         listeners.close()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 def asker() -> Callable[[Sequence[str]], str | None] | None:
     """What asks for the passphrase of one of the slots named, None where there is no terminal."""
-    return _ask if sys.stdin.isatty() else None
+    return _ask if sys.stdin is not None and sys.stdin.isatty() else None
 
 
 def _ask(slots: Sequence[str]) -> str | None:

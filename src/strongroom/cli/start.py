@@ -57,7 +57,7 @@ def start(
         log.configure(style=settings.log_format, level=settings.log_level)
         data_dir = data_dir.resolve()
         _make_data_directory(data_dir)
-        with _terminal_kept():
+        with terminal_kept():
             return run(data_dir, settings)
     except _REFUSALS as error:
         print(f"strongroom: {sentence(error)}", file=sys.stderr)
@@ -71,19 +71,23 @@ def sentence(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _terminal_kept() -> Iterator[None]:
+def terminal_kept() -> Iterator[None]:
     """Leave the terminal as it was: a process that is killed while it asks for a passphrase leaves it without an echo."""
-    if not sys.stdin.isatty():
+    if not _has_terminal():
         yield
         return
     before = termios.tcgetattr(sys.stdin)
     try:
         yield
     finally:
-        # In the background it is somebody else's by now, and touching it would stop us (SIGTTOU).
         with contextlib.suppress(OSError, termios.error):
-            if os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp():
+            if _has_terminal():
                 termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def _has_terminal() -> bool:
+    """In the background it is somebody else's: its mode is theirs, and touching it would stop us (SIGTTOU)."""
+    return sys.stdin is not None and sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
 
 
 def _make_data_directory(data_dir: Path) -> None:

@@ -139,6 +139,7 @@ def test_a_refusal_is_one_sentence_in_the_kmss_words(run: Run, command: tuple[st
     ("alias", "why"),
     [
         ("pay roll", "'alias/pay roll' can't be an alias"),
+        ("pay:roll", "'alias/pay:roll' can't be an alias"),
         ("aws/mine", "names that begin with alias/aws/ are the KMS's"),
     ],
 )

@@ -131,10 +131,12 @@ def test_it_says_where_it_is_while_it_runs(data_dir) -> None:
         assert not told.exists()
         process.terminate()
         process.wait(20)
-    with alone(data_dir, "--listen", "off", "--listen-tls", "0.0.0.0:0", "--listen-metrics", "off") as (process, ready):
-        assert told.read_text() == f"https://127.0.0.1:{url_of(ready).rpartition(':')[2]}"
-        process.terminate()
-        process.wait(20)
+    for given, named in (("0.0.0.0", "127.0.0.1"), ("localhost", "localhost")):  # the name is that of the certificate
+        tls_only = ("--listen", "off", "--listen-tls", f"{given}:0", "--listen-metrics", "off")
+        with alone(data_dir, *tls_only) as (process, ready):
+            assert told.read_text() == f"https://{named}:{url_of(ready).rpartition(':')[2]}"
+            process.terminate()
+            process.wait(20)
     assert not told.exists()
 
 
