@@ -8,15 +8,20 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from strongroom.identity.policy import Context, account_root
-from strongroom.identity.records import user_of_arn
 from strongroom.identity.requester import Requester
 
 
 def global_conditions(
-    requester: Requester, *, user_id: str, now: datetime, region: str, resource_account: str
+    requester: Requester,
+    *,
+    user_id: str | None,
+    now: datetime,
+    region: str,
+    resource_account: str,
+    via_service: bool = False,
 ) -> Context:
-    """In lower case, as `policy` wants them. `user_id`: `aws:userid`; `region`: the server's; `resource_account`: whose the
-    resource is.
+    """In lower case, as `policy` wants them. `user_id`: `aws:userid`, where it is known; `region`: the server's;
+    `resource_account`: whose the resource is; `via_service`: a service asks for the requester.
     """
     principal = requester.principal
     found = {
@@ -24,16 +29,22 @@ def global_conditions(
         "aws:principalaccount": (principal.account_id,),
         "aws:principaltype": ("Account" if principal.arn == account_root(principal.account_id) else "User",),
         "aws:principalisawsservice": ("false",),
-        "aws:viaawsservice": ("false",),
-        "aws:userid": (user_id,),
+        "aws:viaawsservice": ("true" if via_service else "false",),
         "aws:securetransport": ("true" if requester.secure_transport else "false",),
         "aws:currenttime": (now.strftime("%Y-%m-%dT%H:%M:%SZ"),),
         "aws:epochtime": (str(int(now.timestamp())),),
         "aws:requestedregion": (region,),
         "aws:resourceaccount": (resource_account,),
     }
-    if (user := user_of_arn(principal.arn)) is not None:
-        found["aws:username"] = (user[1],)
+    if user_id is not None:
+        found["aws:userid"] = (user_id,)
+    resource = principal.arn.split(":", 5)[-1]
+    if resource.startswith("user/"):  # the friendly name, without a path
+        found["aws:username"] = (resource.rpartition("/")[2],)
+    if via_service:
+        # The address of a service says nothing about the person it works for: then there is none. Nor is there a user
+        # agent: S3 lets one answer serve whoever is equal in `Requester.standing`, which it is not part of.
+        return found
     if requester.source_ip:
         found["aws:sourceip"] = (requester.source_ip,)
     if requester.user_agent:

@@ -120,14 +120,14 @@ class JudgedKeyService:
     def _conditions(
         self, action: str, key_arn: str, context: EncryptionContext, requester: Requester, *, user_id: str, asked: str
     ) -> Mapping[str, tuple[str, ...]]:
-        """Neither address nor user agent are among them, as where our own KMS judges (kms/condition_context.py)."""
         found = dict(
             global_conditions(
-                replace(requester, source_ip="", user_agent=""),
+                requester,
                 user_id=user_id,
                 now=self._now(),
                 region=self._region,
                 resource_account=key_arn.split(":")[4],
+                via_service=True,
             )
         )
         found.update(named_conditions("kms:encryptioncontext:", context.items()))
@@ -137,7 +137,6 @@ class JudgedKeyService:
             found["kms:encryptionalgorithm"] = ("SYMMETRIC_DEFAULT",)
         return {
             **found,
-            "aws:viaawsservice": ("true",),
             "kms:viaservice": (f"s3.{self._region}.amazonaws.com",),
             "kms:calleraccount": (requester.principal.account_id,),
             "kms:encryptioncontextkeys": tuple(context),

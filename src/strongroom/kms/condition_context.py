@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from strongroom.identity.conditions import named_conditions
+from strongroom.identity.conditions import global_conditions, named_conditions
 from strongroom.identity.policy import Context, Request, account_root
-from strongroom.identity.requester import Caller
 from strongroom.kms.call import Kms, KmsCall
 from strongroom.kms.records import Key
 
@@ -178,35 +177,22 @@ def encryption_context_of(call: KmsCall) -> Mapping[str, str]:
 
 def _of_the_caller(call: KmsCall, kms: Kms, user_id: str | None) -> Context:
     caller = call.caller
-    requester = caller.requester
     is_root = caller.arn == account_root(caller.account_id)
-    by_itself = caller.via_service is None and not caller.is_service
-    moment = datetime.fromtimestamp(call.now_us // 1_000_000, UTC)
-    return {
-        "aws:currenttime": (moment.strftime("%Y-%m-%dT%H:%M:%SZ"),),
-        "aws:epochtime": (str(call.now_us // 1_000_000),),
-        "aws:principalaccount": (caller.account_id,),
-        "aws:principalarn": (caller.arn,),
-        "aws:principalisawsservice": (_boolean(caller.is_service),),
-        "aws:principaltype": ("Account" if is_root else "User",),
-        "aws:requestedregion": (kms.region,),
-        "aws:securetransport": (_boolean(requester.secure_transport),),
-        # The address of a service says nothing about the person it works for: then there is none. Nor is there a user
-        # agent: S3 lets one answer serve whoever is equal in `Requester.standing`, which it is not part of.
-        "aws:sourceip": (requester.source_ip,) if by_itself and requester.source_ip else (),
-        "aws:useragent": (requester.user_agent,) if by_itself and requester.user_agent else (),
-        "aws:userid": (caller.account_id,) if is_root else _present(user_id),
-        "aws:username": _user_name(caller),
-        "aws:viaawsservice": (_boolean(caller.via_service is not None),),
+    found = {
+        **global_conditions(
+            caller.requester,
+            user_id=caller.account_id if is_root else user_id,
+            now=datetime.fromtimestamp(call.now_us // 1_000_000, UTC),
+            region=kms.region,
+            resource_account=kms.account_id,
+            via_service=caller.via_service is not None or caller.is_service,
+        ),
         "kms:calleraccount": (caller.account_id,),
         "kms:viaservice": _present(caller.via_service),
     }
-
-
-def _user_name(caller: Caller) -> tuple[str, ...]:
-    """The friendly name: an IAM user's last path segment. Nobody else has one."""
-    resource = caller.arn.split(":", 5)[-1]
-    return (resource.rpartition("/")[2],) if resource.startswith("user/") else ()
+    if caller.is_service:  # for itself
+        found |= {"aws:principalisawsservice": ("true",), "aws:viaawsservice": ("false",)}
+    return found
 
 
 def _of_the_request(call: KmsCall, action: str) -> Context:
@@ -241,7 +227,6 @@ def _of_the_request(call: KmsCall, action: str) -> Context:
 
 def _of_the_key(kms: Kms, key: Key) -> Context:
     found: dict[str, tuple[str, ...]] = {
-        "aws:resourceaccount": (kms.account_id,),
         "kms:customermasterkeyspec": (key.spec,),
         "kms:customermasterkeyusage": (key.usage,),
         "kms:keyorigin": (key.origin,),

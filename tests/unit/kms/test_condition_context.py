@@ -27,6 +27,7 @@ def test_a_person_who_calls():
         "aws:principalisawsservice": ("false",),
         "aws:principaltype": ("User",),
         "aws:requestedregion": ("us-east-1",),
+        "aws:resourceaccount": (ACCOUNT,),
         "aws:securetransport": ("true",),
         "aws:sourceip": ("192.0.2.7",),
         "aws:useragent": ("aws-cli/2",),
