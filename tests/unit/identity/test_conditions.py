@@ -46,6 +46,19 @@ def test_what_is_known_of_a_user() -> None:
     }
 
 
+def test_of_a_person_for_whom_a_service_asks_neither_address_nor_user_agent_is_told() -> None:
+    found = global_conditions(
+        requester(f"arn:aws:iam::{ACCOUNT}:user/staff/alice"),
+        user_id=None,
+        now=NOW,
+        region="eu-central-1",
+        resource_account=ACCOUNT,
+        via_service=True,
+    )
+    assert (found["aws:username"], found["aws:viaawsservice"]) == (("alice",), ("true",))
+    assert not found.keys() & {"aws:sourceip", "aws:useragent", "aws:userid"}
+
+
 def test_what_is_not_known_is_absent() -> None:
     found = global_conditions(
         requester(f"arn:aws:iam::{ACCOUNT}:root", source_ip="", user_agent="", secure_transport=False),

@@ -54,6 +54,12 @@ def test_a_service_that_calls_for_a_person():
     assert "aws:useragent" not in found
 
 
+def test_a_service_that_calls_for_itself():
+    found = context(call(is_service=True))
+    assert (found["aws:principalisawsservice"], found["aws:viaawsservice"]) == (("true",), ("false",))
+    assert not found.keys() & {"aws:sourceip", "aws:useragent", "kms:viaservice"}
+
+
 def test_what_may_be_judged_of_a_person_behind_a_service_is_their_standing_and_no_more():
     """S3 serves one judgement to all that are equal in it, so nothing else of a requester may change the judgement."""
     asked = call(via_service=VIA)

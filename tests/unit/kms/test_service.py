@@ -214,15 +214,21 @@ def test_a_failed_commit_changes_nothing_and_is_recorded_as_a_failure() -> None:
     on_bench(test)
 
 
+async def held_commit(bench: Bench, operation: str, **given: Any) -> tuple[asyncio.Task[Any], asyncio.Event]:
+    """A change that is under way, its commit begun; and what lets the commit end."""
+    durable = bench.store.held = asyncio.Event()
+    bench.store.reached.clear()
+    changing = asyncio.create_task(bench.ask(operation, **given))
+    await bench.store.reached.wait()
+    return changing, durable
+
+
 def test_nothing_of_a_change_shows_before_it_is_durable() -> None:
     async def test(bench: Bench) -> None:
         key = await bench.key()
-        bench.store.held = asyncio.Event()
-        bench.store.reached.clear()
-        disabling = asyncio.create_task(bench.ask("DisableKey", KeyId=key))
-        await bench.store.reached.wait()
+        disabling, durable = await held_commit(bench, "DisableKey", KeyId=key)
         assert (await bench.ask("DescribeKey", KeyId=key))["KeyMetadata"]["KeyState"] == "Enabled"
-        bench.store.held.set()
+        durable.set()
         await disabling
         assert (await bench.ask("DescribeKey", KeyId=key))["KeyMetadata"]["KeyState"] == "Disabled"
 
@@ -292,14 +298,11 @@ def test_nobody_sets_the_service_to_work_who_may_not(monkeypatch: pytest.MonkeyP
 def test_a_client_that_goes_away_during_a_commit_leaves_memory_and_store_together() -> None:
     async def test(bench: Bench) -> None:
         key = await bench.key()
-        bench.store.held = asyncio.Event()
-        bench.store.reached.clear()
-        disabling = asyncio.create_task(bench.ask("DisableKey", KeyId=key))
-        await bench.store.reached.wait()
+        disabling, durable = await held_commit(bench, "DisableKey", KeyId=key)
         disabling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await disabling
-        bench.store.held.set()
+        durable.set()
         await bench.service.finish()
         assert bench.kms.state.keys[key].state == "Disabled"
         assert bench.log.names == ["CreateKey", "DisableKey"]
