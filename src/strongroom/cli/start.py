@@ -87,7 +87,10 @@ def terminal_kept() -> Iterator[None]:
 
 def _has_terminal() -> bool:
     """In the background it is somebody else's: its mode is theirs, and touching it would stop us (SIGTTOU)."""
-    return sys.stdin is not None and sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    try:
+        return sys.stdin is not None and sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except OSError:  # of another session
+        return False
 
 
 def _make_data_directory(data_dir: Path) -> None:

@@ -1,5 +1,7 @@
 """How commands end, as a shell sees it: exit codes, one sentence, no traceback."""
 
+import os
+import pty
 import subprocess
 import sys
 
@@ -50,6 +52,26 @@ def test_a_closed_input_is_no_terminal() -> None:
     command = ["bash", "-c", '"$0" -c "$1" <&-', sys.executable, program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (done.stdout, done.stderr) == ("None\n", "")
+
+
+def test_a_terminal_of_another_session_is_no_reason_not_to_start() -> None:
+    """`setsid strongroom serve`: standard input is a terminal, and whose it is nobody may ask (ENOTTY)."""
+    program = "from strongroom.cli.start import terminal_kept\nwith terminal_kept(): print('started')"
+    terminal, standard_input = pty.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            stdin=standard_input,
+            start_new_session=True,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    finally:
+        os.close(terminal)
+        os.close(standard_input)
+    assert (done.stdout, done.stderr) == ("started\n", "")
 
 
 def test_what_opens_a_store_is_hardened_first() -> None:
