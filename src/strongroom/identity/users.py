@@ -117,10 +117,13 @@ class Users:
         await self._database.transact(delete, frees_space=True)
 
     async def remove(self, name: str) -> None:
-        """Delete the user with all access keys, also where its row can't be believed. `name`: or the id."""
+        """Delete the user with all access keys, also where its row can't be believed. `name`: or, where nobody is called
+        so, the id.
+        """
 
         def remove(tx: Connection) -> None:
-            rows = tx.execute(f"SELECT user_id FROM users WHERE {_NAMED} OR user_id = ?", (name, name))
+            named = tx.execute(f"SELECT user_id FROM users WHERE {_NAMED}", (name,))
+            rows = named or tx.execute("SELECT user_id FROM users WHERE user_id = ?", (name,))
             ids = [cast("str", row[0]) for row in rows]
             if not ids and name in self._head(tx):
                 ids = [name]

@@ -202,3 +202,15 @@ def test_a_damaged_user_shows_and_can_be_removed_and_nobody_else_suffers(with_st
         assert alice.user_id != bob.user_id
 
     with_stores(work)
+
+
+def test_who_is_called_as_anothers_id_is_removed_alone(with_stores) -> None:
+    async def work(view) -> None:
+        bob = await view.users.create("bob")
+        await view.users.create(bob.user_id)
+        await view.users.remove(bob.user_id)
+        assert (await view.users.survey()).users == (bob,)
+        await view.users.remove(bob.user_id)
+        assert (await view.users.survey()).users == ()
+
+    with_stores(work)
