@@ -117,8 +117,7 @@ class Keyring:
         bucket_id = secrets.token_bytes(16)
         while True:
             primary = await primary_store_key(self._database)
-            if primary not in self._store_keys:
-                await self._read_keys()
+            await self.hold(primary)
             secret = self.new_secret(bucket_id, 1, primary)
             bucket = Bucket(
                 bucket_id=bucket_id,
@@ -141,15 +140,20 @@ class Keyring:
             except _StalePrimary:
                 continue
 
+    async def hold(self, store_key: StoreKeyId) -> None:
+        """Have the store key of that id at hand, where it is given, for what can't wait. Raises StoreKeyError."""
+        if store_key not in self._store_keys:
+            await self._read_keys()
+
     def new_secret(self, bucket_id: bytes, version: int, store_key: StoreKeyId) -> NewSecret:
-        """A fresh secret for a bucket, sealed under the store key of that id. Raises StoreKeyError."""
+        """A fresh secret for a bucket, sealed under the store key of that id, which is held. Raises StoreKeyError."""
         secret = secrets.token_bytes(32)
         sealed = self._seal(secret, bucket_id, version, store_key)
         return NewSecret(version, store_key, sealed, _keys(secret, bucket_id, version))
 
     def reseal_secret(self, row: Row, bucket_id: bytes, store_key: StoreKeyId) -> bytes:
-        """A secret's row (version, store_key_id, sealed) sealed anew under another store key. Raises IntegrityError,
-        StoreKeyError.
+        """A secret's row (version, store_key_id, sealed) sealed anew under another store key, which is held. Raises
+        IntegrityError, StoreKeyError.
         """
         version = cast("int", row[0])
         return self._seal(self._unseal(row, bucket_id), bucket_id, version, store_key)
@@ -220,8 +224,6 @@ class Keyring:
         self._store_keys = await self._loading.do((), partial(asyncio.to_thread, self._load))
 
     def _store_key(self, identity: StoreKeyId) -> bytes:
-        if identity not in self._store_keys:
-            self._store_keys = self._load()
         try:
             return self._store_keys[identity]
         except KeyError:

@@ -142,6 +142,7 @@ async def _announce(rotation: Rotation, names: Sequence[str], progress: Progress
     not open.
     """
     primary = await primary_store_key(rotation.database)
+    await rotation.keyring.hold(primary)
 
     def announce(tx: Connection, bucket: OpenBucket) -> None:
         rows = tx.execute(

@@ -1,7 +1,10 @@
 import asyncio
 import secrets
+import sqlite3
+import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -160,6 +163,7 @@ def test_a_store_key_is_not_held_longer_than_it_is_given(tmp_path) -> None:
         (row,) = await database.read("SELECT version, store_key_id, sealed FROM bucket_secrets")
         new = keys.make()
         bucket = await ring.open_bucket("one")
+        await ring.hold(new)
         sealed = ring.reseal_secret(row, bucket.bucket_id, new)
         await database.transact(
             lambda tx: tx.execute("UPDATE bucket_secrets SET store_key_id = ?, sealed = ?", (new, sealed))
@@ -226,6 +230,37 @@ def test_while_keys_are_read_anew_others_go_on_and_what_changes_is_seen(tmp_path
         assert loads
 
     with_keyrings(tmp_path, work, count=2)
+
+
+def test_keys_are_never_read_on_the_event_loop(tmp_path) -> None:
+    """Also where a key is retired while a list that needs it is being opened."""
+
+    async def work(database, keys, ring) -> None:
+        old = await primary_store_key(database)
+        for number in range(200):
+            await ring.create_bucket(f"bucket-{number:03}", CONFIG)
+        new = keys.make()
+        await ring.hold(new)
+        rows = await database.read("SELECT version, store_key_id, sealed, bucket_id FROM bucket_secrets")
+        rotated = [(new, ring.reseal_secret(row[:3], row[3], new), row[3]) for row in rows]
+
+        def beside() -> StoreKeys:
+            assert threading.current_thread() is not threading.main_thread()
+            return dict(keys.given)
+
+        ring._load = beside
+        listing = asyncio.ensure_future(ring.list_buckets(limit=1000))
+        with_old = ring._store_keys
+        while ring._store_keys is with_old:  # noqa: ASYNC110 - nobody tells; then it opens bucket after bucket
+            await asyncio.sleep(0)
+        del keys.given[old]
+        with closing(sqlite3.connect(tmp_path / "index.db")) as index, index:  # all between two turns of the list
+            index.executemany("UPDATE bucket_secrets SET store_key_id = ?, sealed = ? WHERE bucket_id = ?", rotated)
+        ring._store_keys = keys.load()  # as a request for another bucket would leave them
+        assert not listing.done()
+        assert len(await listing) == 200
+
+    with_keyrings(tmp_path, work)
 
 
 def test_a_key_service_that_hangs_is_waited_for_by_all_together(tmp_path) -> None:
