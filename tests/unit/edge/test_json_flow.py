@@ -268,19 +268,17 @@ def test_a_clock_may_be_five_minutes_off(served, seconds, message) -> None:
         refused(served, "InvalidSignatureException", message)
 
 
-DAY = datetime.now(UTC).strftime("%Y%m%d")
-
-
 @pytest.mark.parametrize(
     ("scope", "message"),
     [
-        (f"{DAY}/eu-west-1/kms/aws4_request", "Credential should be scoped to a valid region, not 'eu-west-1'."),
-        (f"{DAY}/us-east-1/s3/aws4_request", "Credential should be scoped to correct service: 'kms'."),
+        ("20260102/eu-west-1/kms/aws4_request", "Credential should be scoped to a valid region, not 'eu-west-1'."),
+        ("20260102/us-east-1/s3/aws4_request", "Credential should be scoped to correct service: 'kms'."),
         ("20200101/us-east-1/kms/aws4_request", "Date in Credential scope does not match YYYYMMDD"),
     ],
 )
 def test_a_credential_for_elsewhere(served, scope, message) -> None:
-    code, told = error_of(served.send(ASK, scope=scope))
+    served.kms.now = NOW
+    code, told = error_of(served.send(ASK, scope=scope, now=NOW))
     assert code == "InvalidSignatureException"
     assert told is not None
     assert told.startswith(message)
@@ -519,7 +517,7 @@ def test_the_log_holds_nothing_of_bodies_and_headers(caplog) -> None:
         served.send({"NumberOfBytes": canary, "CustomKeyStoreId": canary * 20})
         served.send({"CustomKeyStoreId": canary * 20})
         served.send(canary.encode(), target=f"TrentService.{canary}")
-        served.send(BODY, scope=f"{DAY}/{canary}/kms/aws4_request")
+        served.send(BODY, scope=f"{datetime.now(UTC):%Y%m%d}/{canary}/kms/aws4_request")
         served.kms.raises["GenerateRandom"] = RuntimeError("what happened")
         served.send(ASK)
     told = "\n".join(f"{record.getMessage()} {record.__dict__} {record.exc_text}" for record in caplog.records)
