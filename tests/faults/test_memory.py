@@ -6,7 +6,6 @@ uploads 100 MiB each, as the promise reads; without it both are smaller, and as 
 
 import os
 import re
-import shutil
 import socket
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +33,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
     with running(tmp_path, "--workers", "1") as started:
         assert started.send("PUT", "/bucket").status == 200
         yield started
-    shutil.rmtree(started.data_dir)  # gigabytes, which pytest would keep
 
 
 def peak(server: Server) -> int:
