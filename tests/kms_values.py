@@ -38,6 +38,7 @@ def new_kms() -> Kms:
         state=State(),
         root=root,
         principal_exists=set().__contains__,
+        unique_id=str,
         clock=lambda: moment(NOW_US),
     )
 

@@ -379,6 +379,28 @@ def test_a_key_that_is_off(tmp_path, key_server, mode, state, code, text):
     with_world(key_server, tmp_path, work)
 
 
+@pytest.mark.parametrize("heard_by", ["GetObject", "PutObject", "UpdateObjectEncryption"])
+def test_a_refusal_of_one_objects_key_ends_what_a_bucket_key_allowed(tmp_path, key_server, heard_by):
+    async def work(world):
+        worker, members, own = world.worker, world.members("bucket key"), world.members("KMS")
+        await worker.put("k", CONTENT, **members)
+        await worker.put("own", CONTENT, **own)
+        assert await worker.get("k") == CONTENT
+        world.operator.disable_key(KeyId=world.key)
+        assert await worker.get("k") == CONTENT  # within the window, as nobody has heard of it
+        if heard_by == "GetObject":
+            attempt = worker.get("own")
+        elif heard_by == "PutObject":
+            attempt = worker.put("new", CONTENT, **own)
+        else:
+            change = {"Key": "own", "ObjectEncryption": {"SSEKMS": {"KMSKeyArn": world.other_key}}}
+            attempt = worker.sending(content_md5="x")("UpdateObjectEncryption", **change)
+        for each in (attempt, worker.get("k"), worker.put("new", CONTENT, **members)):
+            assert (await refused(each)).code == "KMS.DisabledException"
+
+    with_world(key_server, tmp_path, work)
+
+
 def test_a_key_of_another_kind(tmp_path, key_server):
     async def work(world):
         made = world.operator.create_key(KeyUsage="SIGN_VERIFY", KeySpec="ECC_NIST_P256")

@@ -72,21 +72,31 @@ def list_keys(client: Any, _: Settings, *, as_json: bool) -> int:
             names.setdefault(alias.get("TargetKeyId", ""), []).append(alias["AliasName"])
     pages = client.get_paginator("list_keys").paginate()
     described = [
-        client.describe_key(KeyId=key["KeyId"])["KeyMetadata"] | {"Aliases": names.get(key["KeyId"], [])}
-        for page in pages
-        for key in page["Keys"]
+        _described(client, key) | {"Aliases": names.get(key["KeyId"], [])} for page in pages for key in page["Keys"]
     ]
     if as_json:
         for key in described:
             print(_json(key))
         return 0
     table = Table("key", "aliases", "state", "spec", "made", "description")
-    for key in sorted(described, key=lambda key: key["CreationDate"]):
+    for key in sorted((key for key in described if "KeyState" in key), key=lambda key: key["CreationDate"]):
         created = key["CreationDate"].strftime("%Y-%m-%d")
         description = _shown(key["Description"])
         table.add_row(key["KeyId"], "\n".join(key["Aliases"]), key["KeyState"], key["KeySpec"], created, description)
+    for key in (key for key in described if "KeyState" not in key):
+        table.add_row(key["KeyId"], "\n".join(key["Aliases"]), "not told")
     print_table(table)
     return 0
+
+
+def _described(client: Any, key: Mapping[str, str]) -> dict[str, Any]:
+    """KeyMetadata; of a key whose policy keeps us out, its id and its ARN. One such key must not hide all others."""
+    try:
+        return dict(client.describe_key(KeyId=key["KeyId"])["KeyMetadata"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "AccessDeniedException":
+            raise
+        return {"KeyId": key["KeyId"], "Arn": key["KeyArn"]}
 
 
 def describe(client: Any, _: Settings, *, key: str, as_json: bool) -> int:

@@ -5,7 +5,8 @@ gets the key, and it serves that requester's further writes for `window` seconds
 names is opened in the reader's name, and serves that reader for as long. So the key service has said yes to everybody
 who is served, within the window, to this very action: the answer to one requester serves no other, nor another action.
 The window begins when the key service is asked and is never extended; an answer that says that the key is off, gone or
-forbidden ends it at once, also for answers that were under way. Other workers learn of that when their window ends.
+forbidden ends it at once, also for answers that were under way, and whether a bucket key was asked for or one object's
+key (`hearing`). Other workers learn of that when their window ends.
 
 An alias counts as what it stood for when it was asked: pointed elsewhere, it is followed when the window ends.
 
@@ -16,7 +17,8 @@ import asyncio
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, NamedTuple
@@ -173,10 +175,8 @@ class KmsBucketKeys:
         asked_at = self._monotonic()
         refusals = self._refusals[question] = set()
         try:
-            key = await ask()
-        except KeyServiceRefusal as refusal:
-            self._end(question, refusal)
-            raise
+            with self.hearing(question.standing[1], question.asked):
+                key = await ask()
         finally:
             del self._refusals[question]
         answer = _Answer(key, asked_at)
@@ -207,14 +207,22 @@ class KmsBucketKeys:
         if self._answers:
             self._sweep_later()
 
-    def _end(self, question: _Question, refusal: KeyServiceRefusal) -> None:
-        """Whatever a refusal tells of the key, or of the key and the one who asked, ends what was allowed before."""
-        if refusal.code not in _KEY_IS_OFF and refusal.code != _FORBIDDEN:
-            return
-        principal = question.standing[1] if refusal.code == _FORBIDDEN else None
+    @contextmanager
+    def hearing(self, principal: str, *asked: str) -> Iterator[None]:
+        """Around whatever is asked of the key service: what it refuses of these keys, or of them and the one who asks,
+        ends what was allowed before. `principal`: whose ARN; `asked`: keys as they are named to the key service.
+        """
+        try:
+            yield
+        except KeyServiceRefusal as refusal:
+            if refusal.code in _KEY_IS_OFF or refusal.code == _FORBIDDEN:
+                self._end(asked, principal if refusal.code == _FORBIDDEN else None)
+            raise
+
+    def _end(self, asked: Collection[str], principal: str | None) -> None:
         # What was asked for by an alias is refused as the key that the alias was found to stand for, too.
-        known_as = {answer.key.key_arn for each, answer in self._answers.items() if each.asked == question.asked}
-        ended = _Refusal(names=frozenset({question.asked, *known_as}), principal=principal)
+        known_as = {answer.key.key_arn for each, answer in self._answers.items() if each.asked in asked}
+        ended = _Refusal(names=frozenset({*asked, *known_as}), principal=principal)
         for each in [each for each, answer in self._answers.items() if ended.ends(each, answer)]:
             del self._answers[each]
         for meanwhile in self._refusals.values():

@@ -49,13 +49,14 @@ class Root(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kms:
-    """What every operation works on."""
+    """What every operation works on. `unique_id`: of the principal with that ARN, who exists."""
 
     region: str
     account_id: str
     state: State
     root: Root
     principal_exists: Callable[[str], bool]
+    unique_id: Callable[[str], str]
     clock: Callable[[], Moment]
 
     def key_arn(self, key_id: str) -> str:

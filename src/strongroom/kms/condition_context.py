@@ -155,7 +155,7 @@ def condition_context(
     """
     found: dict[str, tuple[str, ...]] = {}
     found.update(_of_the_caller(call, kms, user_id))
-    found.update(_of_the_request(call, action))
+    found.update(_of_the_request(call, kms, action))
     found.update(named_conditions("kms:encryptioncontext:", encryption_context.items()))
     found["kms:encryptioncontextkeys"] = tuple(encryption_context)
     if request_alias is not None:
@@ -195,7 +195,7 @@ def _of_the_caller(call: KmsCall, kms: Kms, user_id: str | None) -> Context:
     return found
 
 
-def _of_the_request(call: KmsCall, action: str) -> Context:
+def _of_the_request(call: KmsCall, kms: Kms, action: str) -> Context:
     operation, parameters = call.operation, call.input
     found: dict[str, tuple[str, ...]] = {}
     for name, member, default in _PARAMETERS.get(operation, ()):
@@ -209,6 +209,10 @@ def _of_the_request(call: KmsCall, action: str) -> Context:
     if operation in _GRANT_OPERATIONS:
         found["kms:grantisforawsresource"] = (_boolean(call.caller.via_service is not None),)
     if operation == _CREATE_GRANT:
+        for name in ("kms:granteeprincipal", "kms:retiringprincipal"):
+            # The account may be named by its number, and must not pass by a Deny that names it by its ARN.
+            if found[name] == (kms.account_id,):
+                found[name] = (kms.account_root,)
         found["kms:grantoperations"] = tuple(parameters.get("Operations") or ())
         found["kms:grantconstrainttype"] = tuple(
             name for name, constraint in (parameters.get("Constraints") or {}).items() if constraint

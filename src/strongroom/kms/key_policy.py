@@ -59,12 +59,13 @@ def check_key_policy(text: str, *, principal_exists: Callable[[str], bool]) -> P
     return policy
 
 
-def check_lockout(policy: Policy, call: KmsCall, kms: Kms, key: Key, *, user_id: str | None = None) -> None:
+def check_lockout(policy: Policy, call: KmsCall, kms: Kms, key: Key) -> None:
     """That `policy`, once it is `key`'s, lets the caller put another: names them, or leaves it to their account.
 
     Raises KmsError. Not to be called where BypassPolicyLockoutSafetyCheck is true.
     """
     later = KmsCall(operation="PutKeyPolicy", input={}, caller=call.caller, moment=call.moment)
+    user_id = kms.unique_id(call.caller.arn)
     request = policy_request(later, kms, key, action="kms:PutKeyPolicy", user_id=user_id)
     decision = evaluate_resource(policy, request)
     if decision.denied_by is not None or (decision.allowed_by is None and decision.delegated_by is None):

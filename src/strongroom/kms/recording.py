@@ -12,11 +12,19 @@ from strongroom.aws.kms_errors import KmsError
 from strongroom.identity.requester import Caller
 from strongroom.kms.authorize import Permission
 from strongroom.kms.call import Kms, KmsCall, Outcome
+from strongroom.kms.key_specs import SYMMETRIC
 
 Event = Mapping[str, Any]
 
 # What an administrator may ask without changing anything.
 _LOOKS_ONLY = frozenset({"BackUpKeyStore", "ListUnsealSlots"})
+# CloudTrail names the algorithm of these whether the request does or not.
+_DEFAULTS: Mapping[str, Mapping[str, str]] = {
+    "Decrypt": {"EncryptionAlgorithm": SYMMETRIC},
+    "Encrypt": {"EncryptionAlgorithm": SYMMETRIC},
+    "ReEncrypt": {"SourceEncryptionAlgorithm": SYMMETRIC, "DestinationEncryptionAlgorithm": SYMMETRIC},
+}
+_NONE: Mapping[str, str] = {}
 
 
 def call_event(
@@ -47,7 +55,7 @@ def call_event(
         source_ip=call.caller.requester.source_ip,
         user_agent=call.caller.requester.user_agent,
         request_id=call.caller.request_id,
-        request_parameters=event.request_parameters(call.input),
+        request_parameters=event.request_parameters({**_DEFAULTS.get(call.operation, _NONE), **call.input}),
         response_elements=outcome.elements if error is None else None,
         additional=additional,
         key_arns=[kms.key_arn(key_id) for key_id in key_ids] or _created(outcome),

@@ -8,6 +8,7 @@ What the key service refuses leaves here as it came; `kms_errors` says it to the
 """
 
 import secrets
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from hmac import compare_digest
 
@@ -44,6 +45,10 @@ class KmsUse:
         """The encryption context of a key that this object alone has."""
         return {**dict(pairs), ARN_PAIR: object_arn(self.bucket.bucket.name, self.key)}
 
+    def hearing(self, *asked: str) -> AbstractContextManager[None]:
+        """Around a question that is this object's alone: a refusal ends what a bucket key has allowed, as well."""
+        return self.storage.bucket_keys.hearing(self.requester.principal.arn, *asked)
+
 
 @dataclass(frozen=True, slots=True)
 class KmsKey:
@@ -60,7 +65,8 @@ async def new_key(use: KmsUse, chosen: ChosenKms) -> KmsKey:
         return KmsKey(material, await _under_bucket_key(use, material, chosen))
     _check(use)
     context = use.context(chosen.context)
-    data_key = await use.storage.kms.generate_data_key(chosen.key_id, context, use.requester)
+    with use.hearing(chosen.key_id):
+        data_key = await use.storage.kms.generate_data_key(chosen.key_id, context, use.requester)
     kept = SseKms(
         key_arn=data_key.sealed.key_arn,
         material_id=data_key.sealed.material_id,
@@ -80,8 +86,9 @@ async def seal(use: KmsUse, material: bytes, chosen: ChosenKms) -> SseKms | SseK
         return await _under_bucket_key(use, material, chosen)
     _check(use)
     kms, context = use.storage.kms, use.context(chosen.context)
-    sealed = await kms.encrypt(chosen.key_id, material, context, use.requester)
-    proof = await kms.decrypt(sealed.key_arn, sealed.ciphertext_blob, context, use.requester)
+    with use.hearing(chosen.key_id):
+        sealed = await kms.encrypt(chosen.key_id, material, context, use.requester)
+        proof = await kms.decrypt(sealed.key_arn, sealed.ciphertext_blob, context, use.requester)
     if not compare_digest(proof.plaintext, material):
         raise KeyServiceMisbehaved("what the key service sealed opens as something else")
     return SseKms(
@@ -95,14 +102,15 @@ async def seal(use: KmsUse, material: bytes, chosen: ChosenKms) -> SseKms | SseK
 async def reseal(use: KmsUse, kept: SseKms, chosen: ChosenKms) -> SseKms:
     """The same object key under another KMS key or other pairs, unseen here. Raises as `new_key`."""
     _check(use)
-    sealed = await use.storage.kms.re_encrypt(
-        kept.key_arn,
-        kept.ciphertext_blob,
-        use.context(kept.context),
-        to_key_id=chosen.key_id,
-        to_context=use.context(chosen.context),
-        requester=use.requester,
-    )
+    with use.hearing(kept.key_arn, chosen.key_id):
+        sealed = await use.storage.kms.re_encrypt(
+            kept.key_arn,
+            kept.ciphertext_blob,
+            use.context(kept.context),
+            to_key_id=chosen.key_id,
+            to_context=use.context(chosen.context),
+            requester=use.requester,
+        )
     return SseKms(
         key_arn=sealed.key_arn,
         material_id=sealed.material_id,
@@ -124,7 +132,8 @@ async def open_key(use: KmsUse, encryption: KmsEncryption) -> bytes:
         case Dsse(inner=kept):
             pass
     context = use.context(kept.context)
-    opened = await use.storage.kms.decrypt(kept.key_arn, kept.ciphertext_blob, context, use.requester)
+    with use.hearing(kept.key_arn):
+        opened = await use.storage.kms.decrypt(kept.key_arn, kept.ciphertext_blob, context, use.requester)
     return opened.plaintext
 
 

@@ -151,6 +151,7 @@ async def _opened(
             state=state,
             root=store.root,
             principal_exists=identities.principal_exists,
+            unique_id=lambda arn: identities.person(arn).user_id,
             clock=now,
         )
         record = await _open_log(settings, paths, store)

@@ -300,6 +300,18 @@ def test_a_policy_that_locks_its_author_out_is_refused_unless_that_is_said(
     put(**given, BypassPolicyLockoutSafetyCheck=True)
 
 
+def test_a_policy_for_one_user_of_a_name_locks_that_user_not_out(kms: Any, key_server: KeyServer) -> None:
+    user = key_server.user(allow("kms:CreateKey"))
+    user_id = key_server.opened.identities.person(user.arn).user_id
+    for condition, put in (({"aws:userid": user_id}, True), ({"aws:userid": "AIDAANOTHER"}, False)):
+        text = policy(allow("kms:*", **to(user.arn), Condition={"StringEquals": condition}))
+        if not put:
+            assert refused(user.kms.create_key, Policy=text) == LOCKED_OUT
+            continue
+        key_id = user.kms.create_key(Policy=text)["KeyMetadata"]["KeyId"]
+        user.kms.put_key_policy(KeyId=key_id, Policy=text)
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [

@@ -292,3 +292,20 @@ def test_the_record_holds_neither_plaintext_nor_ciphertext(
         assert base64.b64encode(secret).decode() not in log
         assert secret.hex() not in log
     assert re.search("knows", log)
+
+
+def test_the_record_names_the_algorithm_also_where_the_request_leaves_it_to_the_default(
+    kms: Any, key_server: KeyServer, key: dict[str, Any]
+) -> None:
+    blob = kms.encrypt(KeyId=key["KeyId"], Plaintext=b"x")["CiphertextBlob"]
+    kms.decrypt(CiphertextBlob=blob)
+    kms.re_encrypt(CiphertextBlob=blob, DestinationKeyId=key["KeyId"])
+    told = {name: key_server.events(name)[-1]["requestParameters"] for name in ("Encrypt", "Decrypt", "ReEncrypt")}
+    assert told["Encrypt"]["encryptionAlgorithm"] == told["Decrypt"]["encryptionAlgorithm"] == "SYMMETRIC_DEFAULT"
+    assert told["ReEncrypt"] == {
+        "sourceEncryptionAlgorithm": "SYMMETRIC_DEFAULT",
+        "destinationEncryptionAlgorithm": "SYMMETRIC_DEFAULT",
+        "destinationKeyId": key["KeyId"],
+    }
+    refused(kms.decrypt, CiphertextBlob=blob, KeyId=key["KeyId"], EncryptionAlgorithm="RSAES_OAEP_SHA_1")
+    assert key_server.events("Decrypt")[-1]["requestParameters"]["encryptionAlgorithm"] == "RSAES_OAEP_SHA_1"

@@ -75,6 +75,21 @@ def test_list__is_a_table_for_people_and_lines_of_json_for_programs(run: Run) ->
     assert keys[made["KeyId"]]["KeyState"] == "Enabled"
 
 
+def test_list__a_key_that_may_not_be_looked_at_hides_no_other(run: Run, kms: Any) -> None:
+    """Whoever may make keys can give one a policy that keeps everybody else out, the root user too."""
+    other = told(run("create", "--json"))
+    statement = {"Effect": "Deny", "Principal": "*", "Action": "kms:DescribeKey", "Resource": "*"}
+    text = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    made = kms.create_key(Policy=text, BypassPolicyLockoutSafetyCheck=True)["KeyMetadata"]
+    listed = done(run("list"))
+    assert other["KeyId"] in listed
+    (row,) = [line for line in listed.splitlines() if made["KeyId"] in line]
+    assert "not told" in row
+    keys = {key["KeyId"]: key for key in map(json.loads, done(run("list", "--json")).splitlines())}
+    assert keys[made["KeyId"]] == {"KeyId": made["KeyId"], "Arn": made["Arn"], "Aliases": []}
+    assert keys[other["KeyId"]]["KeyState"] == "Enabled"
+
+
 @pytest.mark.parametrize("form", ["id", "arn", "alias", "alias arn"])
 def test_every_command_takes_every_form_of_a_key(run: Run, kms: Any, form: str, tmp_path: Path) -> None:
     name = f"alias/form-{form.replace(' ', '-')}"

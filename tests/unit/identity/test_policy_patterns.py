@@ -163,3 +163,23 @@ def test_a_policy_full_of_patterns_is_not_slow_either():
     before = time.process_time()
     assert not any(glob is None or glob.matches("x" * 100_000) for glob in globs)
     assert time.process_time() - before < 2
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "?" + "${a}" * 5_000,
+        "*?" + "${a}" * 5_000 + "*",
+        "*".join(["b?${a}?b"] * 1_000),
+        "*" + "?".join(["${b}"] * 5_000) + "d*",
+        "*" + "?".join("a" * length for length in range(1, 250)) + "*b",
+    ],
+)
+def test_no_value_of_a_variable_makes_matching_slow(pattern):
+    """Its text is the policy's, but what its variables stand for is new with each request."""
+    context = {"a": ("a" * 8_000,), "b": ("a",)}
+    before = time.process_time()
+    glob = parse_pattern(pattern, variables=True).resolve(context)
+    assert glob is not None
+    assert not glob.matches("a" * 16_000 + "c")
+    assert time.process_time() - before < 0.5

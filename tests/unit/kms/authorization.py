@@ -93,6 +93,7 @@ def kms(*records: Any) -> Kms:
         state=State(records),
         root=NoRoot(),
         principal_exists=lambda _: True,
+        unique_id=lambda arn: f"id of {arn}",
         clock=lambda: moment(NOW_US),
     )
 

@@ -225,6 +225,15 @@ def test_the_key():
                 "kms:grantoperations": ("Decrypt",),
             },
         ),
+        (
+            "CreateGrant",  # an account named by its number is the account that a policy names by its ARN
+            {"GranteePrincipal": ACCOUNT, "RetiringPrincipal": ACCOUNT, "Operations": []},
+            {
+                "kms:granteeprincipal": (ROOT,),
+                "kms:grantisforawsresource": ("false",),
+                "kms:retiringprincipal": (ROOT,),
+            },
+        ),
         ("ListKeys", {}, {}),
     ],
 )

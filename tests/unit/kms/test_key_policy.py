@@ -141,6 +141,8 @@ PUT = "kms:PutKeyPolicy"
         (ALICE, [DELEGATION | {"Condition": {"StringEquals": {"aws:RequestTag/team": "red"}}}], True),
         (ALICE, [DELEGATION | {"Condition": {"Bool": {"kms:BypassPolicyLockoutSafetyCheck": "true"}}}], True),
         (ALICE, [DELEGATION | {"Condition": {"StringEquals": {"kms:PolicyName": "default"}}}], False),
+        (ALICE, [DELEGATION | {"Condition": {"StringEquals": {"aws:userid": f"id of {ALICE}"}}}], False),
+        (ALICE, [DELEGATION | {"Condition": {"StringEquals": {"aws:userid": f"id of {BOB}"}}}], True),
     ],
 )
 @pytest.mark.parametrize("operation", ["CreateKey", "PutKeyPolicy"])
