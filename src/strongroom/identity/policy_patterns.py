@@ -3,8 +3,8 @@
 A policy's text becomes a pattern once, when it is read; with the request's context it becomes a glob. Whatever a
 variable stands for is literal text: a user called `*` is a user called `*`, and no value of a request ever becomes a
 wildcard. What stands between two `*` has one length and is looked for once, by the machine's own search, so nothing
-backtracks, and no pattern takes longer than its length times the text's, nor one that is longer than the text any time. This module knows neither statements nor
-operators.
+backtracks: no pattern takes longer than its length times the text's, and one longer than the text takes no time at all.
+This module knows neither statements nor operators.
 """
 
 import re
