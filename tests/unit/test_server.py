@@ -229,7 +229,8 @@ def test_a_bucket_key_is_used_again_for_as_long_as_the_settings_say(tmp_path: Pa
 def test_a_store_key_of_a_key_service_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
     settings = config.load(tmp_path, environ={"STRONGROOM_STORE_KEY_SOURCE": "kms"})
     with pytest.raises(
-        StartError, match="the store key can't be made, because the key service does not answer"
+        StartError,
+        match="the store key can't be made, because the key service does not answer: it is not running; `strongroom serve`",
     ) as told:
         initialise(tmp_path / "data", settings)
     assert "\n" not in str(told.value)

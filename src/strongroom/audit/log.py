@@ -26,6 +26,7 @@ from strongroom.audit.checkpoint import Signer
 from strongroom.audit.files import CHECKPOINTS, PUBLIC_KEY, read_public_key
 from strongroom.audit.opening import Found, examine, last_checkpoint
 from strongroom.audit.writer import MAX_FILE_BYTES, RESERVE_BYTES, LogTouched, LogWriter, append_note, cut
+from strongroom.database.database import DatabaseFull
 from strongroom.database.private_file import make_private_directory, write_private
 from strongroom.database.sqlite_files import Reserve
 from strongroom.observe import log
@@ -287,17 +288,25 @@ class AuditLog:
 
     async def _written(self, group: list[_Waiting]) -> list[Head]:
         if self._unkept:
-            await self._keep_head(self.head)
+            await self._kept(self.head)
             self._unkept = False
         records = [(waiting.event, waiting.state_revision) for waiting in group]
         heads = await _in(self._thread, lambda: self._writer.write(records, self._now_us()))
         try:
-            await self._keep_head(heads[-1])
+            await self._kept(heads[-1])
         except BaseException:
             self._unkept = True
             await _in(self._thread, self._writer.retract)
             raise
         return heads
+
+    async def _kept(self, head: Head) -> None:
+        try:
+            await self._keep_head(head)
+        except DatabaseFull:  # a record may fit into what its file has left of a block, and its head nowhere
+            if not await _in(self._thread, self._writer.give_up_reserve):
+                raise
+            await self._keep_head(head)
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:
@@ -337,4 +346,4 @@ def _prepare(
 def _why(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error) if isinstance(error, LogTouched) else type(error).__name__
+    return str(error) if isinstance(error, LogTouched | DatabaseFull) else type(error).__name__

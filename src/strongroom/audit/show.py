@@ -89,9 +89,9 @@ def parse_since(text: str, now: datetime) -> datetime:
             return datetime.min.replace(tzinfo=UTC)
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is neither a time (2026-01-02T03:04:05Z) nor a duration (2h, 7d)") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def principal_of(event: dict[str, Any]) -> str:
@@ -181,7 +181,9 @@ def _names_key(event: dict[str, Any], key: str, alias: _Alias | None) -> bool:
     arns = [str(resource.get("ARN")) for resource in event.get("resources") or ()]
     if alias is not None:
         return any(arn in alias.arns for arn in arns) or _asks_for(parameters, alias.name)
-    return any(key in arn for arn in arns) or key in (parameters.get(each) for each in _KEY_PARAMETERS)
+    return any(key in (arn, arn.rpartition("/")[2]) for arn in arns) or key in (
+        parameters.get(each) for each in _KEY_PARAMETERS
+    )
 
 
 def _is_by(event: dict[str, Any], principal: str) -> bool:

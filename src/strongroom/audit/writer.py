@@ -81,7 +81,7 @@ class LogWriter:
                 self._put(b"".join(data), now_us)
             except OSError as error:
                 self.retract()
-                if error.errno not in _NO_SPACE or not self._give_up_reserve():
+                if error.errno not in _NO_SPACE or not self.give_up_reserve():
                     raise
             else:
                 break
@@ -92,6 +92,14 @@ class LogWriter:
         """Take back the group that was written last, whole or in part. Raises OSError: the next write tries again."""
         self.head, self._retracting = self._before, True
         self._mend()
+
+    def give_up_reserve(self) -> bool:
+        """Whether there is room now that was held back."""
+        self._held, self._held_at = False, time.monotonic()
+        if not self._reserve.give_up():
+            return False
+        log.warning("the disk is full: the audit log lives on its reserve")
+        return True
 
     def close(self) -> None:
         self._close_file()
@@ -151,13 +159,6 @@ class LogWriter:
             self._held, self._held_at = self._reserve.hold(), time.monotonic()
             if self._held:
                 log.info("the audit log holds its reserve of disk space again")
-
-    def _give_up_reserve(self) -> bool:
-        self._held, self._held_at = False, time.monotonic()
-        if not self._reserve.give_up():
-            return False
-        log.warning("the disk is full: the audit log lives on its reserve")
-        return True
 
 
 def cut(directory: int, name: str, size: int) -> None:

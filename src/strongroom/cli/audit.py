@@ -109,7 +109,7 @@ def _verifier(directory: Path, given: str | None) -> Verifier:
 
 
 def _object(text: str) -> tuple[str, str]:
-    bucket, slash, key = text.removeprefix("s3://").partition("/")
+    bucket, slash, key = text.removeprefix("s3://").removeprefix("arn:aws:s3:::").partition("/")
     if not slash or not bucket or not key:
         raise ValueError(f"{text!r} is not of the form BUCKET/KEY")
     return bucket, key

@@ -15,8 +15,7 @@ def told(command: Callable[[], int], *, failed: int) -> int:
     """What `command` returns, or `failed` after one sentence."""
     try:
         code = command()
-        if sys.stdout is not None:  # closed by who started us
-            sys.stdout.flush()  # here, where a full disk is told as everything else is
+        sys.stdout.flush()  # here, where a full disk is told as everything else is
     except BrokenPipeError:
         drop_output()
     except (KeyboardInterrupt, EOFError):  # at a question, or midway
@@ -28,6 +27,19 @@ def told(command: Callable[[], int], *, failed: int) -> int:
     else:
         return code
     return failed
+
+
+def open_closed_streams() -> None:
+    """What is said on a stream that whoever started us has closed goes nowhere. Python has None for such a stream, and the
+    next file to be opened, a database perhaps, would get its number.
+    """
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_WRONLY)
+            if null != descriptor:
+                os.dup2(null, descriptor)
+                os.close(null)
+            setattr(sys, name, os.fdopen(descriptor, "w"))
 
 
 def drop_output() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.table import Table
+from rich.table import Column, Table
 
 from strongroom.cli.command import CommandError
 from strongroom.cli.key_client import key_id_of, with_kms
@@ -51,7 +51,7 @@ def _why(error: ClientError | BotoCoreError) -> str:
 def _require_free(client: Any, name: str) -> None:
     """Raises CommandError."""
     if _ALIAS.fullmatch(name) is None:
-        raise CommandError(f"{name!r} can't be an alias: use letters, digits, / _ -. No key was made")
+        raise CommandError(f"{name!r} can't be an alias: use 1 to 250 letters, digits, / _ -. No key was made")
     if name.startswith("alias/aws/"):
         raise CommandError(f"{name}: names that begin with alias/aws/ are the KMS's own. No key was made")
     if (key_id := _key_of_alias(client, name)) is not None:
@@ -78,7 +78,7 @@ def list_keys(client: Any, _: Settings, *, as_json: bool) -> int:
         for key in described:
             print(_json(key))
         return 0
-    table = Table("key", "aliases", "state", "spec", "made", "description")
+    table = Table(Column("key", no_wrap=True), "aliases", "state", "spec", "made", "description")
     for key in sorted((key for key in described if "KeyState" in key), key=lambda key: key["CreationDate"]):
         created = key["CreationDate"].strftime("%Y-%m-%d")
         description = _shown(key["Description"])

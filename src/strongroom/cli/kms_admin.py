@@ -112,7 +112,10 @@ def _rotate(data_dir: Path, passphrases: Mapping[str, str], show: Any) -> int:
             if "rootVersion" in report:
                 return int(report["rootVersion"])
             show(report["done"], report["of"])
-    raise CommandError("the key service ended before the rotation did: its next start finishes it")
+    raise CommandError(
+        "the key service ended before the rotation did: its next start finishes it, if it had begun."
+        " `strongroom kms slot list` shows the version of the root key"
+    )
 
 
 # --- people

@@ -4,11 +4,13 @@ What goes wrong is one sentence on standard error, without a traceback. Exit cod
 wrong usage; commands that judge a store say more in their help.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from strongroom.cli.command import open_closed_streams, told
 from strongroom.cli.key_commands import key_app
 from strongroom.cli.kms_commands import accept_restore, rotate_root, slot_app
 from strongroom.cli.options import ConfigFile, DataDir, Json
@@ -297,4 +299,5 @@ def version() -> None:
 
 def main() -> None:
     """The `strongroom` program."""
-    app()
+    open_closed_streams()
+    sys.exit(told(app, failed=1))  # also where a help text can't be written

@@ -37,7 +37,12 @@ class _UnixConnection(http.client.HTTPConnection):
         self._transport = transport
 
     def connect(self) -> None:
-        self.sock = unix_socket.connect(self._transport.path, peer_uid=self._transport.peer_uid, timeout=_TIMEOUT)
+        try:
+            self.sock = unix_socket.connect(self._transport.path, peer_uid=self._transport.peer_uid, timeout=_TIMEOUT)
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise KeyServiceUnavailable(
+                "it is not running; `strongroom serve` starts it, or `strongroom kms` alone"
+            ) from error
 
 
 def _connection(endpoint: KmsEndpoint) -> http.client.HTTPConnection:

@@ -50,6 +50,10 @@ class SlotKeyMissing(SlotError):
     """Nobody has given the slot's key: no reason for alarm where another slot opens."""
 
 
+class _PassphraseWrong(SlotError):
+    pass
+
+
 class KeyFile(Struct, frozen=True, array_like=True, tag="keyfile"):
     """`path`: below DIR/kms, or absolute."""
 
@@ -304,7 +308,7 @@ def slot_key(slot: Slot, given: Given) -> SecretKey:
     if compare_digest(slot_fingerprint(key), slot.fingerprint):
         return key
     if slot.kind == "passphrase":
-        raise SlotError(f"{slot.shown}: the passphrase is wrong")
+        raise _PassphraseWrong(f"{slot.shown}: the passphrase is wrong")
     raise SlotError(
         f"{slot.shown}: the key given is {slot_fingerprint(key).hex()}, and the slot's is {slot.fingerprint.hex()}:"
         " give it the slot's key again, from a backup of it, or open with another slot"
@@ -359,5 +363,7 @@ def _unseal(slot: Slot, given: Given, store_id: bytes, refusals: Sequence[SlotEr
             )
         except IntegrityError as error:
             raise SlotError(f"{slot.shown} was damaged or edited ({error}): restore kms.db from a backup") from error
-    warnings = tuple(str(error) for error in refusals if not isinstance(error, SlotKeyMissing))
+    # One passphrase is tried on every slot of its kind: that it opens one of them says nothing against it.
+    expected = (SlotKeyMissing, _PassphraseWrong) if slot.kind == "passphrase" else SlotKeyMissing
+    warnings = tuple(str(error) for error in refusals if not isinstance(error, expected))
     return Unsealed(slot=slot, root=SecretKey(root), warnings=warnings)

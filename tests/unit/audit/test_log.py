@@ -13,6 +13,7 @@ from strongroom.audit.chain import GENESIS, Head, check_follows
 from strongroom.audit.checkpoint import Verifier, open_checkpoint
 from strongroom.audit.files import LogFile
 from strongroom.audit.log import AuditUnavailable, Pace
+from strongroom.database.database import DatabaseFull
 from tests.audited import SIGNER, Kept, event, log_files, make_log, opened, records, verified
 
 DAY_US = 86_400_000_000
@@ -115,6 +116,31 @@ def test_each_record_carries_the_state_revision_of_its_call(tmp_path):
             kept.revision = 2
             assert (await asyncio.gather(first, log.append(event())))[1].state_revision == 2
         assert [record.state_revision for record in records(tmp_path)] == [1, 2]
+
+    asyncio.run(main())
+
+
+def test_the_reserve_is_given_up_for_a_head_that_has_no_room_too(tmp_path):
+    """On a full disk a record may fit into the last block of its file, and its head not into the database."""
+    reserve = tmp_path / "kms.reserve"
+
+    class KeptOnFullDisk(Kept):
+        async def keep(self, head: Head) -> None:
+            if reserve.stat().st_size:
+                raise DatabaseFull("no space is left for the database")
+            await super().keep(head)
+
+    async def main() -> None:
+        kept = KeptOnFullDisk()
+        async with opened(tmp_path, kept, reserve_bytes=4096) as log:
+            assert [await log.append(event()) for _ in range(3)] == kept.heads
+            assert reserve.stat().st_size == 0
+            kept.error = DatabaseFull("no space is left for the database")
+            with pytest.raises(AuditUnavailable, match="no space is left for the database"):
+                await log.append(event())
+            kept.error = None
+            await log.append(event())
+        assert [record.head for record in records(tmp_path)] == list(dict.fromkeys(kept.heads))
 
     asyncio.run(main())
 

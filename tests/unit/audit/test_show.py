@@ -78,6 +78,8 @@ def shown(directory: Path, **wanted) -> list[int]:
         ({"key": KEY_ID}, [0, 1, 3, 4, 5]),
         ({"key": KEY_ARN}, [0, 1, 3, 4, 5]),
         ({"key": OTHER_ARN}, [2, 4]),
+        ({"key": KEY_ID[:-1]}, []),
+        ({"key": ""}, []),
         ({"key": "alias/mine"}, [3]),
         ({"key": "alias/unknown"}, [6]),
         ({"object": ("bucket", "a/key")}, [0, 1, 4]),
@@ -210,7 +212,9 @@ def test_since_of_the_beginning_of_time_shows_everything(directory):
     assert shown(directory, since=parse_since("999999999w", NOW)) == [0, 1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("text", ["", "2", "h", "2y", "-2h", "yesterday", "2h3m", "2026-13-01"])
+@pytest.mark.parametrize(
+    "text", ["", "2", "h", "2y", "-2h", "yesterday", "2h3m", "2026-13-01", "0001-01-01T00:00:00+01:00"]
+)
 def test_a_since_that_is_none(text):
     with pytest.raises(ValueError, match="is neither a time"):
         parse_since(text, NOW)

@@ -143,6 +143,8 @@ def test_show_filters(sound):
         return len(run("show", "--data-dir", sound, "--json", *arguments).stdout.splitlines())
 
     assert shown("--key", KEY_ID, "--since", "1h", "--principal", "alice") == 6
+    assert shown("--object", "bucket/key-4") == shown("--object", "s3://bucket/key-4") == 1
+    assert shown("--object", "arn:aws:s3:::bucket/key-4") == 1
     assert shown("--key", "another") == shown("--errors") == shown("--since", "2999-01-01") == 0
     assert "neither a time" in run("show", "--data-dir", sound, "--since", "never", code=1).stderr
     assert "BUCKET/KEY" in run("show", "--data-dir", sound, "--object", "bucket", code=1).stderr

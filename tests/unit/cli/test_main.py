@@ -50,3 +50,30 @@ def test_wrong_usage_is_exit_code_2_and_no_traceback(arguments) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
+
+
+def shell(command: str) -> "subprocess.CompletedProcess[str]":
+    """`$0` in `command` is the program."""
+    return subprocess.run(["bash", "-c", command, PROGRAM], capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"], ids=["output", "and errors", "all"])
+@pytest.mark.parametrize("command", ["version", "--help", "audit show --data-dir {}", "audit key --data-dir {}"])
+def test_output_that_was_closed_before_is_no_failure(tmp_path: Path, command: str, closed: str) -> None:
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / "public-key").write_text(
+        "strongroom-kms+b3455008+AU+AQ80DhxTalO56u6HKvcll9J/li1VYnAG5ph+dLw3I\n"
+    )
+    done = shell(f'"$0" {command.format(tmp_path)} {closed}')
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("command", ["version", "--help", "key --help"])
+def test_output_that_can_not_be_written_is_one_sentence(command: str) -> None:
+    done = shell(f'"$0" {command} > /dev/full')
+    assert (done.returncode, done.stderr) == (1, "strongroom: No space left on device\n")
+
+
+def test_an_error_is_not_told_on_the_output_where_nobody_hears_it() -> None:
+    done = shell('"$0" audit key --data-dir /nowhere 2>&-')
+    assert (done.returncode, done.stdout) == (1, "")

@@ -272,6 +272,17 @@ def test_a_given_key_that_opens_nothing_is_a_warning_where_another_slot_opens(tm
     assert unused.warnings == (f"{slots.KEY_VARIABLE} is set, but no unseal slot takes its key from the environment",)
 
 
+def test_a_passphrase_that_opens_one_of_two_slots_is_no_warning(tmp_path: Path) -> None:
+    another = slot("another", QUICK, passphrase_key("the passphrase of another", QUICK))
+    phrase = slot("phrase", QUICK, passphrase_key(PHRASE, QUICK))
+    found = unseal([another, phrase], given(tmp_path, environ={slots.PASSPHRASE_VARIABLE: PHRASE}), store_id=STORE)
+    assert (found.slot.name, found.warnings) == ("phrase", ())
+    key_file(tmp_path, OTHER_TEXT)
+    damaged = slot("file", KeyFile("root.key"), KEY)
+    found = unseal([damaged, phrase], given(tmp_path, environ={slots.PASSPHRASE_VARIABLE: PHRASE}), store_id=STORE)
+    assert [warning.split(":")[0] for warning in found.warnings] == ["slot 'file' (key file root.key)"]
+
+
 def test_a_person_is_asked_only_where_nothing_else_opens(tmp_path: Path) -> None:
     made = [slot("file", KeyFile("root.key"), KEY), slot("phrase", QUICK, passphrase_key(PHRASE, QUICK))]
     asked: list[list[str]] = []
