@@ -1,7 +1,7 @@
 """Events out of the log, for questions: who used this key, for which data, when. Nothing is verified here.
 
-Files are read one line at a time, oldest first; those that ended before the time asked for are not opened. A line that is
-no record is told and passed over. An alias counts as the key that it stood for when a record was written, as earlier
+Files are read one line at a time, oldest first; of those that ended before the time asked for at most the first record
+is. A line that is no record is told and passed over. An alias counts as the key that it stood for when a record was written, as earlier
 records tell. What is asked about an object is answered from encryption contexts: S3 names the object
 in `aws:s3:arn`, or with a bucket key only the bucket, which such a use is then marked with.
 """
@@ -59,7 +59,7 @@ def events(directory: Path, wanted: Wanted) -> Iterator[Shown | Unreadable]:
     """What is in the log in `directory`, oldest first. Raises OSError."""
     with opened_directory(directory) as descriptor:
         files, alias = list_files(descriptor), _alias_of(wanted.key)
-        for file in files if alias is not None else _since(files, wanted.since):
+        for file in files if alias is not None else _since(descriptor, files, wanted.since):
             with opened(file.name, descriptor) as log_file:
                 size = os.fstat(log_file).st_size
                 for number, (_, line) in enumerate(lines(log_file, 0, size), start=1):
@@ -116,13 +116,30 @@ def data_of(event: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _since(files: Sequence[LogFile], since: datetime | None) -> Sequence[LogFile]:
-    """Without the files that ended before; a day of grace, since clocks are set back now and then."""
-    if since is None or since.year == 1:
+def _since(directory: int, files: Sequence[LogFile], since: datetime | None) -> Sequence[LogFile]:
+    """Without the files that ended before; a day of grace, since clocks are set back now and then.
+
+    By the first record of each: the day in a file's name is bound by nothing, and renaming a file must hide no record.
+    """
+    if since is None:
         return files
-    day = (since - timedelta(days=1)).strftime("%Y%m%d")
-    begin = max((number for number, file in enumerate(files) if file.day < day), default=0)
-    return files[begin:]
+    before_us = (since.timestamp() - 86_400) * 1_000_000
+    for number in reversed(range(len(files))):
+        began_us = _began_us(directory, files[number])
+        if began_us is not None and began_us < before_us:
+            return files[number:]
+    return files
+
+
+def _began_us(directory: int, file: LogFile) -> int | None:
+    """The time of its first event, in microseconds; None where there is none to be read."""
+    with opened(file.name, directory) as log_file:
+        _, line = next(lines(log_file, 0, os.fstat(log_file).st_size), (0, b""))
+    try:
+        time_us = decode(parse(line).event).get("eventTimeMicroseconds")
+    except (BadRecord, ValueError):
+        return None
+    return time_us if isinstance(time_us, int) else None
 
 
 @dataclass(slots=True)

@@ -159,6 +159,17 @@ def test_files_that_ended_before_are_not_read(directory, tmp_path):
         shown(tmp_path)
 
 
+@pytest.mark.parametrize("day", ["20000101", "99991231"])
+def test_a_renamed_file_hides_nothing(directory, tmp_path, day):
+    for path in log_files(directory):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    last = log_files(tmp_path)[-1]
+    last.rename(tmp_path / LogFile(day, int(last.stem.rpartition("-")[2])).name)
+    for hours in (1, 2, 6, 24 * 3, 24 * 8):
+        since = NOW - timedelta(hours=hours)
+        assert shown(tmp_path, since=since) == shown(directory, since=since)
+
+
 def test_an_unreadable_line_is_told_and_passed_over(directory, tmp_path):
     path = log_files(directory)[-1]
     first, second, *rest = path.read_bytes().splitlines(keepends=True)
