@@ -65,6 +65,24 @@ def test_put_bucket_encryption__not_exactly_one_rule_is_400(s3: Any, bucket: str
     assert refused_rules(s3, bucket, *rules).what == (400, "MalformedXML")
 
 
+KMS = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}
+MISSPELT = (
+    "<ApplyServerSideEncryptionByDefaults><SSEAlgorithm>aws:kms</SSEAlgorithm></ApplyServerSideEncryptionByDefaults>"
+)
+
+
+@pytest.mark.parametrize("inner", ["", "<BucketKeyEnabled>true</BucketKeyEnabled>", MISSPELT])
+def test_put_bucket_encryption__a_rule_that_rules_nothing_is_400_and_changes_nothing(
+    server: Server, s3: Any, bucket: str, inner: str
+) -> None:
+    """Read as AES256 it would take a bucket out of its KMS key unseen."""
+    put(s3, bucket, KMS)
+    document = f"<ServerSideEncryptionConfiguration><Rule>{inner}</Rule></ServerSideEncryptionConfiguration>"
+    reply = server.send("PUT", f"/{bucket}?encryption", body=document.encode())
+    assert (reply.status, reply.code) == (400, "MalformedXML")
+    assert rule(s3, bucket) == {**KMS, "BucketKeyEnabled": False}
+
+
 @pytest.mark.parametrize("algorithm", ["SSE-KMS", "aes256", "", "AWS:KMS"])
 def test_put_bucket_encryption__unknown_algorithm_is_400(lenient: Any, bucket: str, algorithm: str) -> None:
     answer = refused_rules(lenient, bucket, {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": algorithm}})

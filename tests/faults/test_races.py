@@ -1,14 +1,19 @@
 """Two requests on one object at the same moment, in one process or in two."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import base64
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from strongroom.aws.errors import S3Error
+from strongroom.crypto.errors import IntegrityError
 from strongroom.s3 import cleanup
-from tests.calls import Worker, at_once, customer, with_workers
+from strongroom.s3.verification import Damage, verify
+from tests.calls import Begun, Worker, at_once, customer, with_workers
 
 MIB = 1 << 20
 K0, K1, K2 = (bytes([number]) * 16 + bytes(range(16)) for number in range(3))
@@ -159,6 +164,109 @@ def test_of_two_writers_over_the_same_etag_one_wins(tmp_path) -> None:
         await sound(one)
 
     with_workers(tmp_path, work, count=2, deletion_grace=0.0)
+
+
+# --- reads of what goes meanwhile
+
+
+@dataclass
+class Overtaken(Begun):
+    """A database in which another process does `meanwhile` between a version's row and the pages of its parts, once."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def read(self, sql: str, params: Any = ()) -> Any:
+        if "page BETWEEN" in sql and (meanwhile := self.meanwhile):
+            self.meanwhile = None
+            await meanwhile()
+        return await super().read(sql, params)
+
+
+OLD, NEW = [b"o" * 5 * MIB, b"old"], [b"n" * 5 * MIB, b"newer"]
+
+
+async def make(worker: Worker, key: str, parts: list[bytes]) -> None:
+    declared = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "COMPOSITE"}
+    upload, listed = await worker.upload(key, **declared)
+    for number, part in enumerate(parts, start=1):
+        checksum = base64.b64encode(zlib.crc32(part).to_bytes(4, "big")).decode()
+        sending = worker.sending(x_amz_checksum_crc32=checksum)
+        answer = await sending("UploadPart", **upload, PartNumber=number, body=part)
+        listed.append({"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": checksum})
+    await worker.complete(upload, listed)
+
+
+async def get(worker: Worker) -> None:
+    assert await worker.get("key") == b"".join(NEW)
+
+
+async def get_the_end(worker: Worker) -> None:
+    assert await worker.get("key", Range="bytes=-7") == b"".join(NEW)[-7:]
+
+
+async def get_a_part(worker: Worker) -> None:
+    assert await worker.get("key", PartNumber=2) == NEW[1]
+
+
+async def head_a_part(worker: Worker) -> None:
+    assert (await worker("HeadObject", Key="key", PartNumber=2))["ContentLength"] == len(NEW[1])
+
+
+async def attributes(worker: Worker) -> None:
+    told = await worker("GetObjectAttributes", Key="key", ObjectAttributes=["ObjectParts"])
+    assert [part["Size"] for part in told["ObjectParts"]["Parts"]] == [len(part) for part in NEW]
+
+
+async def copy(worker: Worker) -> None:
+    await worker("CopyObject", Key="copy", CopySource="bucket/key")
+    assert await worker.get("copy") == b"".join(NEW)
+
+
+async def copy_a_part(worker: Worker) -> None:
+    upload, _ = await worker.upload("copy")
+    copied = await worker("UploadPartCopy", **upload, PartNumber=1, CopySource="bucket/key")
+    await worker.complete(upload, [{"PartNumber": 1, "ETag": copied["CopyPartResult"]["ETag"]}])
+    assert await worker.get("copy") == b"".join(NEW)
+
+
+@pytest.mark.parametrize("read", [get, get_the_end, get_a_part, head_a_part, attributes, copy, copy_a_part])
+def test_a_read_of_an_upload_s_object_that_is_replaced_or_deleted_meanwhile_is_of_what_is_there_then(
+    tmp_path, read
+) -> None:
+    """No damage, for nothing is missing that anybody still names."""
+
+    async def work(one: Worker, two: Worker) -> None:
+        def overtaken(meanwhile: Callable[[], Awaitable[object]]) -> Worker:
+            database = Overtaken(one.database, meanwhile=meanwhile)
+            return replace(one, storage=replace(one.storage, database=database))
+
+        await make(one, "key", OLD)
+        await read(overtaken(lambda: make(two, "key", NEW)))
+        with pytest.raises(S3Error, match="NoSuchKey"):
+            await read(overtaken(lambda: two("DeleteObject", Key="key")))
+
+    with_workers(tmp_path, work, count=2)
+
+
+def test_verify_finds_nothing_wrong_with_what_is_deleted_under_its_eyes(tmp_path) -> None:
+    async def work(one: Worker, two: Worker) -> None:
+        await make(one, "key", OLD)
+        database = Overtaken(one.database, meanwhile=lambda: two("DeleteObject", Key="key"))
+        found = [finding async for finding in verify(replace(one.storage, database=database))]
+        assert database.meanwhile is None
+        assert not [finding for finding in found if isinstance(finding, Damage)]
+
+    with_workers(tmp_path, work, count=2)
+
+
+def test_pages_that_are_missing_while_their_version_is_there_are_damage(tmp_path) -> None:
+    async def work(worker: Worker) -> None:
+        await make(worker, "key", OLD)
+        await worker.store.database.transact(lambda tx: tx.execute("DELETE FROM object_parts"))
+        with pytest.raises(IntegrityError, match="a page of parts is missing"):
+            await worker.get("key")
+
+    with_workers(tmp_path, work)
 
 
 # --- copies of an object over itself

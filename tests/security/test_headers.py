@@ -67,6 +67,16 @@ def test_d1_no_name_that_a_client_chooses_has_a_meaning_inside__minio_ghsa_3rh2(
         assert reply.headers["x-amz-server-side-encryption"] == "AES256"
 
 
+def test_spaces_around_a_value_are_not_of_it(server: Server, bucket: str) -> None:
+    """RFC 9110 5.5; nor does the signature count them."""
+    given = {"x-amz-server-side-encryption": "aws:kms", "x-amz-meta-a": "b c", "content-length": "0"}
+    head = signed(server, "PUT", f"/{bucket}/object", given)
+    lines = [(name, f" \t{value}\t " if name.startswith("x-amz-") else value) for name, value in head.items()]
+    assert exchange(server, request_bytes("PUT", f"/{bucket}/object", lines), "PUT").status == 200
+    read = server.send("HEAD", f"/{bucket}/object")
+    assert (read.headers["x-amz-server-side-encryption"], metadata(read)) == ("aws:kms", {"x-amz-meta-a": "b c"})
+
+
 @pytest.mark.parametrize("name", INTERNAL)
 def test_d1_a_header_that_is_not_s3s_has_no_effect(server: Server, bucket: str, name: str) -> None:
     reply = server.send("PUT", f"/{bucket}/object", headers={name: "forged"}, body=b"content")

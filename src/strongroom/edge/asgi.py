@@ -170,11 +170,15 @@ async def _health(flow: Flow, request: HttpRequest) -> HttpResponse | None:
 
 def _request(scope: Scope, receive: Receive, stall_timeout: float, exchange: Exchange) -> HttpRequest:
     raw_path, _, _ = scope["raw_path"].partition(b"?")
+    # RFC 9110 5.5: space around a value is not of it; the parser leaves what is behind.
+    headers = Headers(
+        tuple((name.decode("latin-1"), value.decode("latin-1").strip(" \t")) for name, value in scope["headers"])
+    )
     return HttpRequest(
         method=scope["method"],
         raw_path=raw_path,
         raw_query=scope["query_string"],
-        headers=Headers(tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])),
+        headers=headers,
         scheme=scope["scheme"],
         client_host=exchange.source_ip,
         body=_body(receive, stall_timeout, exchange),

@@ -45,6 +45,7 @@ _LATEST = (
     f"SELECT {VERSION_COLUMNS} FROM object_versions WHERE bucket_id = ? AND key = ? ORDER BY sequence DESC LIMIT 1"
 )
 _BY_ID = f"SELECT {VERSION_COLUMNS} FROM object_versions WHERE bucket_id = ? AND key = ? AND version_id = ?"
+_IS_THERE = "SELECT 1 FROM object_versions WHERE bucket_id = ? AND key = ? AND sequence = ? AND object_id = ?"
 _VERSION_COLUMNS = VERSION_COLUMNS.split(", ")
 # What of a version may change while it stays the same version.
 _CHANGING = ("mode", "key_arn", "material_id", "bucket_key_id", "secret_version", "revision", "sealed")
@@ -75,13 +76,15 @@ async def read_pages(
     database: Database, bucket: OpenBucket, version: ObjectVersion, first_page: int, last_page: int
 ) -> list[Part]:
     """The parts of pages `first_page`..`last_page` (inclusive) in order. Raises IntegrityError where one is missing or
-    was changed.
+    was changed, StaleVersion where the version went since it was read, and they with it.
     """
     rows = await database.read(
         f"SELECT {PAGE_COLUMNS} FROM object_parts WHERE bucket_id = ? AND object_id = ? AND page BETWEEN ? AND ? ORDER BY page",
         (bucket.bucket_id, version.object_id, first_page, last_page),
     )
     if [row[0] for row in rows] != list(range(first_page, last_page + 1)):
+        if not await database.read(_IS_THERE, (bucket.bucket_id, version.key, version.sequence, version.object_id)):
+            raise StaleVersion
         raise IntegrityError("a page of parts is missing")
     pages = [open_page(bucket, version.object_id, row) for row in rows]
     if [sum(part.size for part in page) for page in pages] != list(version.pages[first_page : last_page + 1]):

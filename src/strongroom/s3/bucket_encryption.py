@@ -68,7 +68,9 @@ def _default(rule: dict[str, Any]) -> DefaultEncryption | None:
     Raises S3Error.
     """
     given = rule.get("ApplyServerSideEncryptionByDefault")
-    if given is None and "BlockedEncryptionTypes" in rule and "BucketKeyEnabled" not in rule:
+    if given is None and "BlockedEncryptionTypes" not in rule:
+        raise S3Error("MalformedXML")  # it rules nothing; AES256 is not what somebody wants who misspelt aws:kms
+    if given is None and "BucketKeyEnabled" not in rule:
         return None
     given = given or {"SSEAlgorithm": "AES256"}
     algorithm, kms_key_id = given["SSEAlgorithm"], given.get("KMSMasterKeyID")

@@ -6,9 +6,10 @@ the object's key anew. A key service is asked when everything else has been judg
 """
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
 
@@ -28,7 +29,7 @@ from strongroom.s3.conditions import check_copy_source
 from strongroom.s3.copy_source import CopySource, parse_copy_source
 from strongroom.s3.encryption import Chosen, ChosenKms, ChosenSseC, ChosenSseS3, response_members
 from strongroom.s3.encryption_headers import Choice, choose_encryption, names_encryption, source_customer_key
-from strongroom.s3.find_object import find_object
+from strongroom.s3.find_object import find_object, of_one_moment
 from strongroom.s3.object_keys import (
     OTHER_KEY,
     ObjectKey,
@@ -40,7 +41,7 @@ from strongroom.s3.object_keys import (
 )
 from strongroom.s3.permissions import copy_source_read, object_arn
 from strongroom.s3.put_object import commit_object
-from strongroom.s3.read_body import plaintext, slices
+from strongroom.s3.read_body import Slice, plaintext, slices
 from strongroom.s3.requests import (
     MAX_PUT,
     check_write_conditions,
@@ -58,7 +59,7 @@ _NOTHING_CHANGED = (
     "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata,"
     " storage class, website redirect location or encryption attributes."
 )
-_TOO_LARGE = "The specified copy source is larger than the maximum allowable size for a copy source: {}"
+TOO_LARGE = "The specified copy source is larger than the maximum allowable size for a copy source: {}"
 
 
 class _SourceChanged(Exception):
@@ -67,12 +68,15 @@ class _SourceChanged(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """What is copied: the conditions on it hold. `local_key`: None where a key service has to open it."""
+    """What is copied: the conditions on it hold. `local_key`: None where a key service has to open it; `pieces`: what of
+    it is wanted.
+    """
 
     wanted: CopySource
     bucket: OpenBucket
     version: ObjectVersion
     local_key: ObjectKey | None
+    pieces: list[Slice]
 
     @property
     def version_member(self) -> dict[str, str]:
@@ -80,8 +84,20 @@ class Source:
         return {"CopySourceVersionId": member["VersionId"]} if member else {}
 
 
-async def find_source(call: AuthorizedCall, storage: Storage, *, target_key: SecretKey | None = None) -> Source:
+Offsets = Callable[[int], tuple[int, int]]
+"""Which plaintext offsets (first, last; inclusive) are copied of a source of so many bytes. Raises S3Error."""
+
+
+async def find_source(
+    call: AuthorizedCall, storage: Storage, offsets: Offsets, *, target_key: SecretKey | None = None
+) -> Source:
     """The source of CopyObject (`target_key`: its target's) or UploadPartCopy. Raises S3Error, IntegrityError."""
+    return await of_one_moment(partial(_find_source, call, storage, offsets, target_key))
+
+
+async def _find_source(
+    call: AuthorizedCall, storage: Storage, offsets: Offsets, target_key: SecretKey | None
+) -> Source:
     wanted = parse_copy_source(call.input["CopySource"])
     customer_key = source_customer_key(call)
     bucket = await open_named_bucket(storage, wanted.bucket, call.input.get("ExpectedSourceBucketOwner"))
@@ -105,7 +121,8 @@ async def find_source(call: AuthorizedCall, storage: Storage, *, target_key: Sec
         last_modified=moment(version.last_modified_us),
         now=now(storage),
     )
-    return Source(wanted=wanted, bucket=bucket, version=version, local_key=key)
+    pieces = await slices(storage, bucket, version, *offsets(version.size))
+    return Source(wanted=wanted, bucket=bucket, version=version, local_key=key, pieces=pieces)
 
 
 async def open_source(call: AuthorizedCall, storage: Storage, source: Source) -> ObjectKey:
@@ -114,11 +131,10 @@ async def open_source(call: AuthorizedCall, storage: Storage, source: Source) ->
 
 
 @asynccontextmanager
-async def read_source(storage: Storage, source: Source, key: ObjectKey, first: int, last: int) -> AsyncIterator[Body]:
-    """The plaintext offsets `first`..`last` (inclusive) of a source as a body to write, closed in the end."""
-    pieces = await slices(storage, source.bucket, source.version, first, last)
-    async with aclosing(plaintext(storage, key, pieces)) as chunks:
-        yield Body(chunks=chunks, size=last - first + 1)
+async def read_source(storage: Storage, source: Source, key: ObjectKey) -> AsyncIterator[Body]:
+    """What is wanted of a source as a body to write, closed in the end."""
+    async with aclosing(plaintext(storage, key, source.pieces)) as chunks:
+        yield Body(chunks=chunks, size=sum(piece.length for piece in source.pieces))
 
 
 async def copy_object(call: AuthorizedCall, storage: Storage) -> Answer:
@@ -130,8 +146,6 @@ async def copy_object(call: AuthorizedCall, storage: Storage) -> Answer:
     # Judged before anything is read; the customer's key stays until the target's object key is sealed under it.
     choice = choose_encryption(call, bucket)
     source = await _find_source_for(call, storage, choice)
-    if source.version.size > MAX_PUT:
-        raise S3Error("InvalidRequest", _TOO_LARGE.format(MAX_PUT))
     onto_itself = (
         source.wanted.bucket == bucket.bucket.name and source.wanted.key == key and source.wanted.version_id is None
     )
@@ -156,7 +170,7 @@ async def copy_object(call: AuthorizedCall, storage: Storage) -> Answer:
         values = open_values(source_key, source.version.checksums)
     else:
         object_key = await new_object_key(storage, call.requester, bucket, key, choice.chosen)
-        async with read_source(storage, source, source_key, 0, source.version.size - 1) as body:
+        async with read_source(storage, source, source_key) as body:
             keep = frozenset({algorithm})
             written = await write_body(storage, body, object_key, part_number=0, promise=Expected(), keep=keep)
         version = await commit_object(
@@ -181,11 +195,17 @@ async def copy_object(call: AuthorizedCall, storage: Storage) -> Answer:
 async def _find_source_for(call: AuthorizedCall, storage: Storage, choice: Choice) -> Source:
     """The source; whatever goes wrong with it, the target's key is zeroed."""
     try:
-        return await find_source(call, storage, target_key=choice.customer_key)
+        return await find_source(call, storage, _whole, target_key=choice.customer_key)
     except BaseException:
         if choice.customer_key:
             choice.customer_key.zero()
         raise
+
+
+def _whole(size: int) -> tuple[int, int]:
+    if size > MAX_PUT:
+        raise S3Error("InvalidRequest", TOO_LARGE.format(MAX_PUT))
+    return 0, size - 1
 
 
 def _directive(call: AuthorizedCall, member: str) -> bool:

@@ -1,12 +1,15 @@
 """Finding the version that a request means, and S3's answers where there is none to give."""
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from strongroom.aws.errors import S3Error
-from strongroom.metadata.objects import get_version, sequence_of
+from strongroom.metadata.objects import StaleVersion, get_version, sequence_of
 from strongroom.metadata.records import NULL_VERSION, ObjectVersion, OpenBucket
 from strongroom.s3.requests import moment
 from strongroom.s3.storage import Storage
+
+T = TypeVar("T")
 
 
 async def find_object(storage: Storage, bucket: OpenBucket, key: str, version_id: str | None) -> ObjectVersion:
@@ -29,6 +32,15 @@ async def find_object(storage: Storage, bucket: OpenBucket, key: str, version_id
         }
         raise S3Error("MethodNotAllowed", headers=headers | allowed, Method="GET", ResourceType="DeleteMarker")
     return version
+
+
+async def of_one_moment(find: Callable[[], Awaitable[T]]) -> T:
+    """What `find` finds of a version in several steps, and begins anew where the version went between two of them."""
+    while True:
+        try:
+            return await find()
+        except StaleVersion:
+            continue
 
 
 def is_version_id(text: str) -> bool:

@@ -3,6 +3,7 @@ too.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from strongroom.aws.errors import S3Error
@@ -13,12 +14,12 @@ from strongroom.s3.checksum_values import checksum_members, open_values
 from strongroom.s3.conditions import check_read
 from strongroom.s3.encryption import response_members
 from strongroom.s3.encryption_headers import read_customer_key
-from strongroom.s3.find_object import find_object
+from strongroom.s3.find_object import find_object, of_one_moment
 from strongroom.s3.multipart import requested_part
 from strongroom.s3.object_keys import ObjectKey, unseal_by_kms, unseal_here
 from strongroom.s3.permissions import tagging_read
 from strongroom.s3.ranges import parse_range
-from strongroom.s3.read_body import all_parts, plaintext, primed, slices
+from strongroom.s3.read_body import Slice, all_parts, plaintext, primed, slices
 from strongroom.s3.requests import moment, now, object_key_name, preconditions, version_member
 from strongroom.s3.storage import Storage, open_bucket
 
@@ -39,32 +40,35 @@ class Extent:
         return self.last - self.first + 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """`key`: None where only a key service opens it; `pieces`: of GetObject alone."""
+
+    version: ObjectVersion
+    key: ObjectKey | None
+    extent: Extent
+    pieces: list[Slice]
+
+
 async def get_object(call: AuthorizedCall, storage: Storage) -> Answer:
-    bucket, version, key, output, extent = await _head(call, storage)
+    found, key, output = await _head(call, storage)
     assert key is not None
-    pieces = await slices(storage, bucket, version, extent.first, extent.last)
-    output["Body"] = await primed(plaintext(storage, key, pieces), extent.length)
-    return Answer(output=output, status=206 if extent.partial else 200)
+    output["Body"] = await primed(plaintext(storage, key, found.pieces), found.extent.length)
+    return Answer(output=output, status=206 if found.extent.partial else 200)
 
 
 async def head_object(call: AuthorizedCall, storage: Storage) -> Answer:
-    _, _, _, output, extent = await _head(call, storage)
-    return Answer(output=output, status=206 if extent.partial else 200)
+    found, _, output = await _head(call, storage)
+    return Answer(output=output, status=206 if found.extent.partial else 200)
 
 
-async def _head(
-    call: AuthorizedCall, storage: Storage
-) -> tuple[OpenBucket, ObjectVersion, ObjectKey | None, dict[str, Any], Extent]:
+async def _head(call: AuthorizedCall, storage: Storage) -> tuple[_Found, ObjectKey | None, dict[str, Any]]:
     """What both answer, and the object's key: None where a key service would have to be asked for it and nothing is
     shown that is sealed under it (plain HEAD).
     """
     bucket = await open_bucket(storage, call)
-    name = object_key_name(call)
-    customer_key = read_customer_key(call)
-    version = await find_object(storage, bucket, name, call.input.get("VersionId"))
-    key = unseal_here(bucket, version, customer_key)
-    check_conditions(call, storage, bucket, version)
-    extent = await _extent(call, storage, bucket, version)
+    found = await of_one_moment(partial(_find, call, storage, bucket))
+    version, key, extent = found.version, found.key, found.extent
     with_checksums = str(call.input.get("ChecksumMode")).upper() == "ENABLED"
     if key is None and (with_checksums or call.operation == "GetObject"):
         key = await unseal_by_kms(storage, call.requester, bucket, version)
@@ -85,7 +89,19 @@ async def _head(
         output["PartsCount"] = version.part_count
     if with_checksums and key is not None:
         output |= _checksums(version, key, extent)
-    return bucket, version, key, output, extent
+    return found, key, output
+
+
+async def _find(call: AuthorizedCall, storage: Storage, bucket: OpenBucket) -> _Found:
+    name = object_key_name(call)
+    customer_key = read_customer_key(call)
+    version = await find_object(storage, bucket, name, call.input.get("VersionId"))
+    key = unseal_here(bucket, version, customer_key)
+    check_conditions(call, storage, bucket, version)
+    extent = await _extent(call, storage, bucket, version)
+    with_body = call.operation == "GetObject"
+    pieces = await slices(storage, bucket, version, extent.first, extent.last) if with_body else []
+    return _Found(version=version, key=key, extent=extent, pieces=pieces)
 
 
 def described(bucket: OpenBucket, version: ObjectVersion) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """GetObjectAttributes: what is known of an object, checksums included, without its bytes."""
 
+from functools import partial
 from typing import Any
 
 from strongroom.aws.errors import S3Error
 from strongroom.identity.call import Answer, AuthorizedCall
-from strongroom.metadata.records import ObjectVersion, Part
+from strongroom.metadata.records import ObjectVersion, OpenBucket, Part
 from strongroom.s3.checksum_values import checksum_members, open_values
 from strongroom.s3.encryption_headers import read_customer_key
-from strongroom.s3.find_object import find_object
+from strongroom.s3.find_object import find_object, of_one_moment
 from strongroom.s3.get_object import check_conditions
 from strongroom.s3.object_keys import ObjectKey, unseal_by_kms, unseal_here
 from strongroom.s3.read_body import all_parts
@@ -20,13 +21,8 @@ _MAX_PARTS = 1000
 
 async def get_object_attributes(call: AuthorizedCall, storage: Storage) -> Answer:
     bucket = await open_bucket(storage, call)
-    name = object_key_name(call)
     wanted = _wanted(call)
-    customer_key = read_customer_key(call)
-    version = await find_object(storage, bucket, name, call.input.get("VersionId"))
-    key = unseal_here(bucket, version, customer_key)
-    check_conditions(call, storage, bucket, version)
-    parts = await all_parts(storage, bucket, version) if "ObjectParts" in wanted and version.part_count else []
+    version, key, parts = await of_one_moment(partial(_find, call, storage, bucket, wanted))
     if key is None and _shows_checksums(wanted, version):
         key = await unseal_by_kms(storage, call.requester, bucket, version)
     output: dict[str, Any] = {
@@ -46,6 +42,18 @@ async def get_object_attributes(call: AuthorizedCall, storage: Storage) -> Answe
     if "ObjectSize" in wanted:
         output["ObjectSize"] = version.size
     return Answer(output=output)
+
+
+async def _find(
+    call: AuthorizedCall, storage: Storage, bucket: OpenBucket, wanted: set[str]
+) -> tuple[ObjectVersion, ObjectKey | None, list[Part]]:
+    name = object_key_name(call)
+    customer_key = read_customer_key(call)
+    version = await find_object(storage, bucket, name, call.input.get("VersionId"))
+    key = unseal_here(bucket, version, customer_key)
+    check_conditions(call, storage, bucket, version)
+    parts = await all_parts(storage, bucket, version) if "ObjectParts" in wanted and version.part_count else []
+    return version, key, parts
 
 
 def _shows_checksums(wanted: set[str], version: ObjectVersion) -> bool:

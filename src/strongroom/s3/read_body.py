@@ -34,7 +34,7 @@ class Slice:
 
 
 async def all_parts(storage: Storage, bucket: OpenBucket, version: ObjectVersion) -> list[Part]:
-    """Every part of an object in order. Raises IntegrityError."""
+    """Every part of an object in order. Raises as `read_pages`."""
     if version.pages:
         return await read_pages(storage.database, bucket, version, 0, len(version.pages) - 1)
     return list(version.parts)
@@ -42,7 +42,9 @@ async def all_parts(storage: Storage, bucket: OpenBucket, version: ObjectVersion
 
 async def slices(storage: Storage, bucket: OpenBucket, version: ObjectVersion, first: int, last: int) -> list[Slice]:
     """What of which part makes up the plaintext offsets `first`..`last` (inclusive; 0..-1 for an empty object). Raises
-    IntegrityError.
+    as `read_pages`.
+
+    To be asked before a key service is: that may take its time, in which the rows go, while the bytes wait for readers.
     """
     offset = 0
     if version.pages and last >= first:

@@ -2,6 +2,8 @@
 number.
 """
 
+from functools import partial
+
 import msgspec
 
 from strongroom.aws.checksums import Expected, expected
@@ -11,7 +13,7 @@ from strongroom.identity.call import Answer, AuthorizedCall, Body
 from strongroom.metadata.records import OpenBucket, Part, SseC, Upload
 from strongroom.metadata.uploads import find_upload, get_upload, put_part
 from strongroom.s3.checksum_values import DEFAULT, checksum_members, seal_values
-from strongroom.s3.copy_object import find_source, open_source, read_source
+from strongroom.s3.copy_object import TOO_LARGE, find_source, open_source, read_source
 from strongroom.s3.encryption import response_members
 from strongroom.s3.encryption_headers import part_customer_key
 from strongroom.s3.multipart import check_part_number
@@ -44,18 +46,11 @@ async def upload_part(call: AuthorizedCall, storage: Storage) -> Answer:
 
 async def upload_part_copy(call: AuthorizedCall, storage: Storage) -> Answer:
     bucket, upload, key = await _find_upload(call, storage)
-    source = await find_source(call, storage)
-    header, size = call.input.get("CopySourceRange"), source.version.size
-    first, last = parse_copy_source_range(header, size) if header is not None else (0, size - 1)
-    if last - first + 1 > MAX_PUT:
-        raise S3Error(
-            "InvalidRequest",
-            f"The specified copy source is larger than the maximum allowable size for a copy source: {MAX_PUT}",
-        )
+    source = await find_source(call, storage, partial(_copied, call.input.get("CopySourceRange")))
     keep = _kept(upload, Expected(), is_copy=True)
     source_key = await open_source(call, storage, source)
     object_key = key or await unseal_by_kms(storage, call.requester, bucket, upload)
-    async with read_source(storage, source, source_key, first, last) as body:
+    async with read_source(storage, source, source_key) as body:
         written = await _write(storage, call, object_key, body, Expected(), keep)
     await _commit(storage, bucket, upload, object_key, written)
     return Answer(
@@ -69,6 +64,14 @@ async def upload_part_copy(call: AuthorizedCall, storage: Storage) -> Answer:
             **response_members(upload.encryption, call.input.get("SSECustomerKeyMD5")),
         }
     )
+
+
+def _copied(header: str | None, size: int) -> tuple[int, int]:
+    """What x-amz-copy-source-range wants of a source of `size` bytes. Raises S3Error."""
+    first, last = parse_copy_source_range(header, size) if header is not None else (0, size - 1)
+    if last - first + 1 > MAX_PUT:
+        raise S3Error("InvalidRequest", TOO_LARGE.format(MAX_PUT))
+    return first, last
 
 
 def no_such_upload(upload_id: str) -> S3Error:

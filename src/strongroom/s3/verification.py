@@ -22,7 +22,7 @@ from strongroom.database.database import Row, Value
 from strongroom.keys.store_keys import StoreKeyError
 from strongroom.metadata import inventory
 from strongroom.metadata.bucket_keys import open_bucket_key
-from strongroom.metadata.objects import read_pages
+from strongroom.metadata.objects import StaleVersion, read_pages
 from strongroom.metadata.records import Encryption, ObjectVersion, OpenBucket, Part, SseS3, Upload
 from strongroom.metadata.rows import open_part, open_upload, open_version
 from strongroom.s3.checksum_values import open_values
@@ -141,6 +141,8 @@ class _Walk:
             if keys.whole is not None:
                 open_values(keys.whole, version.checksums)
             parts = await self._parts_of(bucket, version)
+        except StaleVersion:
+            return []  # it went meanwhile
         except IntegrityError as error:
             return [replace(where, problem=str(error))]
         blobs = [await self._blob(keys, part, where) for part in parts]
@@ -171,7 +173,7 @@ class _Walk:
         return [await self._blob(keys, part, where)]
 
     async def _parts_of(self, bucket: OpenBucket, version: ObjectVersion) -> list[Part]:
-        """Raises IntegrityError where they are not what the version says."""
+        """Raises IntegrityError where they are not what the version says, StaleVersion where it went."""
         database, parts = self.storage.database, list(version.parts)
         if await inventory.page_count(database, self.bucket_id, version.object_id) != len(version.pages):
             raise IntegrityError("there are more or fewer pages of parts than the version names")

@@ -1,6 +1,7 @@
 """What S3 asks a key service, operation by operation: the table of what AWS documents (facts: KMS calls per operation)."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -335,5 +336,40 @@ def test_an_objects_default_is_the_buckets_rule(tmp_path, key_server, mode):
         plain = await world.worker.put("m", CONTENT, ServerSideEncryption="AES256")
         assert plain["ServerSideEncryption"] == "AES256"
         assert "BucketKeyEnabled" not in plain
+
+    with_world(key_server, tmp_path, work)
+
+
+@dataclass
+class Slow:
+    """A key service that takes its time over Decrypt: the world goes on `meanwhile`, once."""
+
+    kms: Any
+    meanwhile: Callable[[], Awaitable[object]] | None
+
+    async def decrypt(self, *given):
+        if meanwhile := self.meanwhile:
+            self.meanwhile = None
+            await meanwhile()
+        return await self.kms.decrypt(*given)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("copies", [False, True])
+def test_an_upload_that_is_replaced_while_its_key_is_asked_for_is_read_as_it_was(tmp_path, key_server, mode, copies):
+    """And the key service is asked once: what is to be found of an object is found before."""
+
+    async def work(world):
+        upload, listed = await world.worker.upload("k", CONTENT, **world.members(mode))
+        await world.worker.complete(upload, listed)
+        kms = Slow(world.worker.storage.kms, lambda: world.worker("DeleteObject", Key="k"))
+        reader = replace(world.worker, storage=replace(world.worker.storage, kms=kms))
+        world.record.forget()
+        if copies:
+            await reader("CopyObject", Key="copy", CopySource=f"{BUCKET}/k")
+        else:
+            assert await reader.get("k") == CONTENT
+        assert world.record.counts() == ONE_READ
+        assert not copies or await world.worker.get("copy") == CONTENT
 
     with_world(key_server, tmp_path, work)
