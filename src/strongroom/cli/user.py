@@ -33,6 +33,7 @@ from strongroom.identity.users import Users, no_such_policy
 from strongroom.server.paths import Paths
 
 _PROFILE = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")
+_NO_PROFILES = "{} is no AWS shared-credentials file"
 
 
 def create_user(data_dir: Path, config_file: Path | None, name: str, *, as_json: bool) -> int:
@@ -208,23 +209,28 @@ def delete_access_key(data_dir: Path, config_file: Path | None, access_key_id: s
 
 
 def _profiles(path: Path, profile: str) -> str:
-    """What stands in a credentials file, to be appended to. Raises CommandError where it is none, or has the profile."""
-    if _PROFILE.fullmatch(profile) is None:
+    """What stands in a credentials file, to be appended to; "" where there is none yet. Raises CommandError where it is no
+    such file, has the profile or can't be made.
+    """
+    if _PROFILE.fullmatch(profile) is None or profile == configparser.DEFAULTSECT:
         raise CommandError(f"{profile!r} can't be a profile's name: use letters, digits, _ + = , . @ -")
     try:
         if stat.S_IMODE(os.stat(path).st_mode) & 0o077:
             raise CommandError(f"{path} can be used by others: run `chmod 600 {path}`")
-        text = path.read_text()
+        text = path.read_text("utf-8")
     except FileNotFoundError:
+        if not path.absolute().parent.is_dir():
+            raise CommandError(f"there is no directory {path.parent}") from None
         text = ""
+    except UnicodeDecodeError:
+        raise CommandError(_NO_PROFILES.format(path)) from None
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(text)
-        parser.add_section(profile)
-    except (configparser.DuplicateSectionError, ValueError):
-        raise CommandError(f"{path} has a profile [{profile}] already: choose another one with --profile") from None
-    except (configparser.Error, UnicodeDecodeError):
-        raise CommandError(f"{path} is no AWS shared-credentials file") from None
+    except configparser.Error:
+        raise CommandError(_NO_PROFILES.format(path)) from None
+    if parser.has_section(profile):
+        raise CommandError(f"{path} has a profile [{profile}] already: choose another one with --profile")
     return f"{text}\n" if text and not text.endswith("\n\n") else text
 
 

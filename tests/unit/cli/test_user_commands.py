@@ -198,24 +198,26 @@ def test_a_key_goes_into_a_profile_instead_of_onto_the_screen(run: Run, tmp_path
 @pytest.mark.parametrize(
     ("content", "mode", "told"),
     [
-        ("[alice]\naws_access_key_id = x\n", 0o600, "has a profile [alice] already"),
-        ("no section\n", 0o600, "is no AWS shared-credentials file"),
-        ("[x]\n", 0o644, "chmod 600"),
+        (b"[alice]\naws_access_key_id = x\n", 0o600, "has a profile [alice] already"),
+        (b"no section\n", 0o600, "is no AWS shared-credentials file"),
+        (b"[x]\n[x]\n", 0o600, "is no AWS shared-credentials file"),
+        (b"\xff\xfe\x00", 0o600, "is no AWS shared-credentials file"),
+        (b"[x]\n", 0o644, "chmod 600"),
     ],
 )
 def test_a_profile_file_that_does_not_fit_is_refused_before_a_key_is_made(
-    run: Run, tmp_path: Path, content: str, mode: int, told: str
+    run: Run, tmp_path: Path, content: bytes, mode: int, told: str
 ) -> None:
     done(run("user", "create", "alice"))
     file = tmp_path / "credentials"
-    file.write_text(content)
+    file.write_bytes(content)
     file.chmod(mode)
     assert told in refused(run("access-key", "create", "alice", "--profile-file", file))
-    assert file.read_text() == content
+    assert file.read_bytes() == content
     assert json.loads(done(run("access-key", "list", "--json"))) == []
 
 
-@pytest.mark.parametrize("profile", ["a]\n[b", "", "a b", "a\nb"])
+@pytest.mark.parametrize("profile", ["a]\n[b", "", "a b", "a\nb", "DEFAULT"])
 def test_a_profile_name_that_would_break_the_file_is_refused(run: Run, tmp_path: Path, profile: str) -> None:
     done(run("user", "create", "alice"))
     arguments = ("access-key", "create", "alice", "--profile-file", tmp_path / "c", "--profile", profile)
@@ -229,5 +231,7 @@ def test_a_profile_name_that_would_break_the_file_is_refused(run: Run, tmp_path:
 
 def test_a_key_that_could_not_be_written_down_is_deleted_again(run: Run, tmp_path: Path) -> None:
     done(run("user", "create", "alice"))
-    assert "can't be used" in refused(run("access-key", "create", "alice", "--profile-file", tmp_path / "none" / "c"))
+    there_is_none = refused(run("access-key", "create", "alice", "--profile-file", tmp_path / "none" / "c"))
+    assert f"there is no directory {tmp_path / 'none'}" in there_is_none
+    assert "can't be used" in refused(run("access-key", "create", "alice", "--profile-file", "/proc/credentials"))
     assert json.loads(done(run("access-key", "list", "--json"))) == []
