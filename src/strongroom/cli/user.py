@@ -54,7 +54,7 @@ def list_users(data_dir: Path, config_file: Path | None, *, as_json: bool) -> in
     async def show(users: Users) -> int:
         survey = await users.survey()
         if as_json:
-            _print_json([_user_fields(user) for user in survey.users])
+            _print_json(*(_user_fields(user) for user in survey.users))
         else:
             _print_table(
                 ("user", "created", "policies", "access keys"),
@@ -120,7 +120,7 @@ def list_policies(data_dir: Path, config_file: Path | None, name: str, *, as_jso
     async def show(users: Users) -> int:
         user = await users.get(name)
         if as_json:
-            _print_json([{"PolicyName": each.name, "UpdateDate": _time(each.updated_us)} for each in user.policies])
+            _print_json(*({"PolicyName": each.name, "UpdateDate": _time(each.updated_us)} for each in user.policies))
         else:
             _print_table(
                 ("policy", "put", "characters"),
@@ -175,7 +175,7 @@ def list_access_keys(data_dir: Path, config_file: Path | None, name: str | None,
         found: Iterable[User] = (await users.survey()).users if name is None else [await users.get(name)]
         keys = [(user, key) for user in found for key in user.access_keys]
         if as_json:
-            _print_json([{"UserName": user.name, **_access_key_fields(key)} for user, key in keys])
+            _print_json(*({"UserName": user.name, **_access_key_fields(key)} for user, key in keys))
         else:
             _print_table(
                 ("access key id", "user", "status", "created"),
@@ -287,8 +287,10 @@ def _access_key_fields(key: AccessKey) -> dict[str, str]:
     }
 
 
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2))
+def _print_json(*values: object) -> None:
+    """A line each."""
+    for value in values:
+        print(json.dumps(value))
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:

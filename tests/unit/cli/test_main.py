@@ -52,6 +52,14 @@ def test_wrong_usage_is_exit_code_2_and_no_traceback(arguments) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_an_empty_data_dir_is_not_the_current_directory(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [PROGRAM, "serve", "--data-dir", ""], capture_output=True, text=True, timeout=30, check=False, cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (2, "", [])
+    assert "it is empty: is a variable unset?" in done.stderr
+
+
 def shell(command: str) -> "subprocess.CompletedProcess[str]":
     """`$0` in `command` is the program."""
     return subprocess.run(["bash", "-c", command, PROGRAM], capture_output=True, text=True, timeout=30, check=False)
