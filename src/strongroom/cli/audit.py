@@ -20,8 +20,8 @@ from strongroom.audit.verify import verify as check
 from strongroom.cli.command import CommandError, drop_output, told
 
 SOUND, DAMAGED, COULD_NOT_RUN = 0, 1, 2
-_HEADINGS = ("TIME", "WHO", "WHAT", "KEY", "FOR", "OUTCOME", "REQUEST")
-_WIDTHS = (20, 32, 20, 36, 40, 12)
+_HEADINGS = ("TIME", "WHO", "WHAT", "KEY", "FOR", "REQUEST", "OUTCOME")
+_WIDTHS = (20, 32, 20, 36, 40, 36)
 
 
 def verify(data_dir: Path, *, public_key: str | None, first: int, as_json: bool) -> int:
@@ -139,8 +139,8 @@ def _cells(found: show.Shown) -> tuple[str, ...]:
         str(event.get("eventName", "-")),
         ", ".join(arn.rpartition(":key/")[2] for arn in show.keys_of(event)) or "-",
         f"{data} (bucket key)" if found.match == "bucket" else data or "-",
-        str(event.get("errorCode", "ok")),
         str(event.get("requestID", "-")),
+        str(event.get("errorCode", "ok")),
     )
 
 

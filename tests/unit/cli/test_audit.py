@@ -123,11 +123,11 @@ def test_verify_that_cannot_run_is_code_2_and_one_sentence(data_dir, how):
 
 def test_show_prints_a_line_an_event(sound):
     heading, *rows = run("show", "--data-dir", sound).stdout.splitlines()
-    assert heading.split() == ["TIME", "WHO", "WHAT", "KEY", "FOR", "OUTCOME", "REQUEST"]
+    assert heading.split() == ["TIME", "WHO", "WHAT", "KEY", "FOR", "REQUEST", "OUTCOME"]
     assert len(rows) == 6
-    time, who, what, key, data, outcome, request = rows[2].split()
+    time, who, what, key, data, request, outcome = rows[2].split()
     assert time.endswith("Z")
-    assert (what, key, data, outcome, request) == ("Decrypt", KEY_ID, "bucket/key-3", "ok", "request-3")
+    assert (what, key, data, request, outcome) == ("Decrypt", KEY_ID, "bucket/key-3", "request-3", "ok")
     assert who.endswith(":user/alice")
 
 
@@ -159,8 +159,8 @@ def test_show_escapes_what_a_terminal_would_obey(tmp_path):
 
     asyncio.run(main())
     _, row = run("show", "--data-dir", tmp_path).stdout.splitlines()
-    assert row.endswith("a\\u001b[31m\\n\\u202eb")
-    assert "\\u009bx" in row
+    assert "  a\\u001b[31m\\n\\u202eb  " in row
+    assert "\\u009bx  " in row
 
 
 def test_show_tells_of_an_unreadable_line_and_goes_on(data_dir):
