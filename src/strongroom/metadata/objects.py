@@ -84,7 +84,7 @@ async def read_pages(
     )
     if [row[0] for row in rows] != list(range(first_page, last_page + 1)):
         if not await database.read(_IS_THERE, (bucket.bucket_id, version.key, version.sequence, version.object_id)):
-            raise StaleVersion
+            raise StaleVersion("a version went, and its pages of parts with it")
         raise IntegrityError("a page of parts is missing")
     pages = [open_page(bucket, version.object_id, row) for row in rows]
     if [sum(part.size for part in page) for page in pages] != list(version.pages[first_page : last_page + 1]):

@@ -141,9 +141,7 @@ class _Walk:
             if keys.whole is not None:
                 open_values(keys.whole, version.checksums)
             parts = await self._parts_of(bucket, version)
-        except StaleVersion:
-            return []  # it went meanwhile
-        except IntegrityError as error:
+        except (IntegrityError, StaleVersion) as error:  # which of them it is, `judged` finds out
             return [replace(where, problem=str(error))]
         blobs = [await self._blob(keys, part, where) for part in parts]
         return [Checked(kind="version"), *blobs]

@@ -159,6 +159,24 @@ def test_files_that_ended_before_are_not_read(directory, tmp_path):
         shown(tmp_path)
 
 
+def test_a_clock_that_was_set_back_hides_nothing(tmp_path):
+    """The first file's last event is the newest of all; the second one began an hour before the time asked for."""
+    times = [NOW - timedelta(days=9), NOW - timedelta(hours=1), NOW - timedelta(hours=3), NOW - timedelta(hours=3)]
+    head = GENESIS
+    for name in (LogFile("20260101", 1).name, LogFile("20260101", 3).name):
+        for _ in range(2):
+            event = used(head.sequence, time_us=int(times[head.sequence].timestamp() * 1_000_000))
+            line, head = chained(head, encode(event), 0)
+            with (tmp_path / name).open("ab") as file:
+                file.write(line)
+    found = [
+        each.record.sequence
+        for each in events(tmp_path, Wanted(since=NOW - timedelta(hours=2)))
+        if isinstance(each, Shown)
+    ]
+    assert found == [2]
+
+
 @pytest.mark.parametrize("day", ["20000101", "99991231"])
 def test_a_renamed_file_hides_nothing(directory, tmp_path, day):
     for path in log_files(directory):
